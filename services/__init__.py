@@ -1,0 +1,1 @@
+"""What runs in containers, one room each: ``python -m services.<room>``."""

@@ -1,0 +1,1 @@
+"""What every room may import: settings, errors, logging and probes. Imports nothing of ours."""

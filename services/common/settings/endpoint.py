@@ -1,0 +1,38 @@
+"""How applications reach the swarm's models."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from services.common.settings.base import Section
+
+
+class EndpointSettings(Section):
+    """Read by the inference endpoint alone."""
+
+    endpoint_host: str = "0.0.0.0"  # noqa: S104 - inside the node's own network; compose publishes on loopback
+    """Address that the endpoint listens on inside the node's network."""
+
+    endpoint_listen_port: int = Field(default=8000, ge=1, le=65535)
+    """TCP port that the endpoint listens on inside the node's network."""
+
+    endpoint_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the embeddings and of the head; ``auto`` takes bfloat16 if the CPU computes in it."""
+
+    max_running: int = Field(default=16, ge=1)
+    """How many sessions may generate at once."""
+
+    max_waiting: int = Field(default=64, ge=0)
+    """How many more may wait for one of those; further requests are refused at once."""
+
+    request_timeout: float = Field(default=600.0, gt=0)
+    """The most seconds that one generation may take."""
+
+    idle_timeout: float = Field(default=1800.0, gt=0)
+    """Seconds after which an open session that sends nothing is closed."""
+
+    route_timeout: float = Field(default=15.0, gt=0)
+    """Seconds to look for servers of missing blocks before a request fails."""
+
+    max_message_bytes: int = Field(default=1024 * 1024, ge=1024)
+    """The largest request body or WebSocket message."""

@@ -1,0 +1,18 @@
+"""How the swarm is watched."""
+
+from pydantic import Field
+
+from services.common.settings.base import Section
+
+
+class HealthSettings(Section):
+    """Read by the health exporter alone."""
+
+    health_host: str = "0.0.0.0"  # noqa: S104 - inside the node's own network; compose publishes on loopback
+    """Address that the health exporter listens on inside the node's network."""
+
+    health_listen_port: int = Field(default=8080, ge=1, le=65535)
+    """TCP port that the health exporter listens on inside the node's network."""
+
+    health_update_period: float = Field(default=10.0, gt=0)
+    """Seconds between two looks at the swarm."""
