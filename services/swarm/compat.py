@@ -1,0 +1,121 @@
+"""Makes Petals 2.2.0.post1 (November 2023) run on the libraries of today.
+
+Petals' own pins are the only thing that stops it, apart from the places below. ``apply()`` runs when
+``services.swarm`` is imported, before the first ``import petals``. hivemind's and Petals' processes are forked,
+so they inherit the patches; a spawned process imports ``services.swarm`` again when it unpickles its target.
+
+What is replaced, and why:
+
+1. ``hivemind.<name>``: since 1.1.12 hivemind no longer re-exports these at top level, where Petals takes them.
+2. ``transformers.utils.get_file_from_repo``: gone in transformers 5; ``cached_file`` is its successor.
+3. ``petals.models``: Petals' three families hold blocks of transformers 4.34's API. An empty module takes their
+   place and ``services.swarm.family`` registers its own.
+4. ``petals.__init__``'s assertion on transformers' version: switched off by the variable that Petals reads.
+5. hivemind's log handler: its loggers propagate to the root logger instead, so that one format serves all rooms.
+"""
+
+import importlib
+import logging
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any
+
+from packaging.version import Version
+
+from services.common.errors import Broken
+
+KNOWN_VERSIONS = {
+    "petals": ("2.2.0.post1", "2.2.0.post2"),
+    "hivemind": ("1.1.12", "1.2"),
+    "transformers": ("5.20", "6"),
+    "torch": ("2.9", "3"),
+}
+"""Package → first version that is known to work, first version that is not known."""
+
+_HIVEMIND_HOMES = {
+    "hivemind.p2p": ("P2P", "P2PContext", "PeerID"),
+    "hivemind.utils": ("get_logger", "get_dht_time", "MAX_DHT_TIME_DISCREPANCY_SECONDS", "TimedStorage"),
+    "hivemind.utils.serializer": ("MSGPackSerializer",),
+    "hivemind.utils.nested": ("nested_flatten", "nested_pack", "nested_compare"),
+    "hivemind.utils.tensor_descr": ("TensorDescriptor", "BatchTensorDescriptor"),
+    "hivemind.utils.asyncio": ("anext",),
+    "hivemind.compression": (
+        "serialize_torch_tensor",
+        "deserialize_torch_tensor",
+        "deserialize_tensor_stream",
+    ),
+}
+
+
+def check_versions(known: dict[str, tuple[str, str]] | None = None) -> None:
+    """Refuse to run on versions that nobody has tried.
+
+    Args:
+        known: package → (first known version, first unknown version); the table above when not given.
+
+    Raises:
+        Broken: a package is missing, older or newer than what the patches are made for.
+    """
+    for package, (first, end) in (known or KNOWN_VERSIONS).items():
+        try:
+            installed = version(package)
+        except PackageNotFoundError:
+            raise Broken(f"{package} is not installed", f"install {package}>={first},<{end}") from None
+        if not Version(first) <= Version(installed) < Version(end):
+            raise Broken(
+                f"{package} {installed} is not a version that Calyx knows (from {first}, below {end})",
+                f"install {package}>={first},<{end}, or extend services/swarm/compat.py after running the tests",
+            )
+
+
+def _restore_hivemind_names() -> None:
+    hivemind = importlib.import_module("hivemind")
+    for home, names in _HIVEMIND_HOMES.items():
+        module = importlib.import_module(home)
+        for name in names:
+            setattr(hivemind, name, getattr(module, name))
+
+
+def _restore_transformers_names() -> None:
+    transformers_utils = importlib.import_module("transformers.utils")
+    cached_file = transformers_utils.cached_file
+
+    def get_file_from_repo(path_or_repo: str, filename: str, **kwargs: Any) -> str | None:
+        """Return the file's local path, or None if the repository has no such file."""
+        kwargs["token"] = kwargs.pop("use_auth_token", kwargs.get("token"))
+        found: str | None = cached_file(
+            path_or_repo, filename, _raise_exceptions_for_missing_entries=False, **kwargs
+        )
+        return found
+
+    transformers_utils.get_file_from_repo = get_file_from_repo
+
+
+def _leave_out_petals_families() -> None:
+    sys.modules.setdefault("petals.models", ModuleType("petals.models", "Replaced by services.swarm.family."))
+
+
+def _join_logs() -> None:
+    from hivemind.utils.logging import use_hivemind_log_handler  # noqa: PLC0415 - the names come first
+
+    use_hivemind_log_handler("nowhere")
+    for noisy in ("hivemind.dht", "hivemind.p2p", "petals.server.memory_cache", "petals.server.handler"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def apply() -> None:
+    """Check the versions and put every patch in place; safe to call again.
+
+    Raises:
+        Broken: see ``check_versions``.
+    """
+    check_versions()
+    os.environ["PETALS_IGNORE_DEPENDENCY_VERSION"] = "1"
+    os.environ.setdefault("PETALS_LOGGING", "0")
+    _restore_hivemind_names()
+    _restore_transformers_names()
+    _leave_out_petals_families()
+    importlib.import_module("petals")
+    _join_logs()

@@ -1,0 +1,103 @@
+"""Turns weights into the parts of a model that one process needs: single blocks, or the ends without blocks.
+
+transformers' own loader does the work, on a model that consists of nothing but the wanted part. So everything it
+knows about old names, merged experts and tied heads holds for a single block too.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from services.common.errors import Broken
+from services.swarm.family.anatomy import Anatomy
+from services.swarm.family.block import DecoderBlock
+from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.files import ModelFiles
+
+
+def _only(base: type[PreTrainedModel], build: Callable[..., None]) -> type[PreTrainedModel]:
+    """Derive a class of which ``build`` makes only a part; transformers finds its weight conversions by name."""
+    return type(base.__name__, (base,), {"__init__": build, "__module__": base.__module__})
+
+
+def _load_exactly(
+    shell: type[PreTrainedModel],
+    anatomy: Anatomy,
+    weights: dict[str, torch.Tensor],
+    dtype: torch.dtype,
+    what: str,
+) -> PreTrainedModel:
+    model, report = shell.from_pretrained(
+        None, config=anatomy.config, state_dict=weights, dtype=dtype, output_loading_info=True
+    )
+    wrong = sorted(report["missing_keys"]) + [str(key) for key in report["mismatched_keys"]]
+    if wrong:
+        raise Broken(f"weights of {what} are missing or of another shape: {', '.join(wrong[:3])}")
+    return model.eval().requires_grad_(False)
+
+
+def load_block(
+    files: ModelFiles,
+    anatomy: Anatomy,
+    index: int,
+    inputs: LayerInputs,
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> DecoderBlock:
+    """Load decoder layer ``index`` and nothing else.
+
+    Raises:
+        Broken: weights are missing, of another shape or unreadable.
+    """
+
+    def build(self: PreTrainedModel, config: Any) -> None:
+        PreTrainedModel.__init__(self, config)
+        layer = anatomy.layer_classes[index](config, index)
+        setattr(self, anatomy.layers_name, nn.ModuleDict({str(index): layer}))
+        self.post_init()
+
+    weights = files.weights(lambda name: anatomy.block_of(name) == index)
+    model = _load_exactly(
+        _only(anatomy.base_class, build), anatomy, weights, dtype, f"block {index} of {files.name}"
+    )
+    layer = getattr(model, anatomy.layers_name)[str(index)].to(device)
+    return DecoderBlock(anatomy, index, layer, inputs)
+
+
+def load_ends(files: ModelFiles, anatomy: Anatomy, *, dtype: torch.dtype, middle: nn.Module) -> PreTrainedModel:
+    """Load embeddings, final norm and head, with ``middle`` in the place of all decoder layers.
+
+    Args:
+        files: where the weights are.
+        anatomy: the model's parts.
+        dtype: type of the weights.
+        middle: called as a decoder layer would be, once per pass, with hidden states [batch, tokens, hidden].
+
+    Raises:
+        Broken: weights are missing, of another shape or unreadable.
+    """
+
+    def build(self: PreTrainedModel, config: Any) -> None:
+        anatomy.causal_lm_class.__init__(self, config)
+        setattr(self.base_model, anatomy.layers_name, nn.ModuleList())
+
+    weights = files.weights(lambda name: anatomy.block_of(name) is None)
+    model = _load_exactly(
+        _only(anatomy.causal_lm_class, build), anatomy, weights, dtype, f"the ends of {files.name}"
+    )
+    getattr(model.base_model, anatomy.layers_name).append(middle)
+    return model
+
+
+def block_bytes(anatomy: Anatomy, dtype: torch.dtype) -> int:
+    """Return how many bytes the weights of the largest block take in memory."""
+    with torch.device("meta"):
+        sizes = {
+            layer_class: sum(parameter.numel() for parameter in layer_class(anatomy.config, index).parameters())
+            for index, layer_class in enumerate(anatomy.layer_classes)
+        }
+    return max(sizes.values()) * dtype.itemsize
