@@ -14,5 +14,5 @@ class HealthSettings(Section):
     health_listen_port: int = Field(default=8080, ge=1, le=65535)
     """TCP port that the health exporter listens on inside the node's network."""
 
-    health_update_period: float = Field(default=10.0, gt=0)
+    health_update_period: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     """Seconds between two looks at the swarm."""

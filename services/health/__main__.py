@@ -1,0 +1,55 @@
+"""``python -m services.health``: read the settings, then watch and serve until stopped."""
+
+import logging
+import signal
+import sys
+
+import uvicorn
+
+from services.common.errors import CalyxError, InvalidSetting
+from services.common.logs import configure
+from services.common.settings import HealthSettings, LoggingSettings, SwarmSettings
+from services.health.app import create_app
+from services.health.collector import Collector, SwarmDirectory
+
+
+def connect() -> SwarmDirectory:
+    """Open the directory at the peers that are configured now: the bootstrap peer's file may have changed."""
+    peers = SwarmSettings.load().initial_peers
+    if not peers:
+        raise InvalidSetting(
+            "no peer to enter the swarm through", "set CALYX_INITIAL_PEERS or CALYX_INITIAL_PEERS_FILE"
+        )
+    # Here and not above: this import takes seconds, in which the exporter can already say "not checked yet".
+    from services.swarm.directory import Directory  # noqa: PLC0415
+
+    return Directory(peers)
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code."""
+    try:
+        configure(LoggingSettings.load())
+        settings = HealthSettings.load()
+        swarm = SwarmSettings.load()
+    except CalyxError as error:
+        sys.stderr.write(f"health: {error}\n")
+        return 1
+    log = logging.getLogger("health")
+    log.info("starting", extra={**settings.describe(), "peers": len(swarm.initial_peers)})
+    # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    uvicorn.run(
+        create_app(Collector(connect, settings.health_update_period)),
+        host=settings.health_host,
+        port=settings.health_listen_port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=2,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""What was known of the swarm at one moment, cleaned and bounded.
+
+Any peer may announce anything, so nothing is taken over unchecked: announcements beyond the limits below are
+left out and counted, figures that cannot be true become ``None``, and text is cut and freed of characters
+that are not printed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
+from typing import TYPE_CHECKING, Literal, get_args
+
+if TYPE_CHECKING:
+    from services.swarm.directory import ModelRecord, ServerRecord
+
+MAX_MODELS = 32
+MAX_BLOCKS = 512
+"""Blocks of one model; the deepest public ones have about 130."""
+MAX_SERVERS = 256
+"""Servers of one model that are shown; all of them are counted."""
+MAX_ADAPTERS = 16
+MAX_TEXT = 100
+"""Characters of a name or version."""
+MAX_RATE = 1e9
+"""Tokens or requests per second."""
+MAX_CACHE_TOKENS = 10**12
+
+State = Literal["offline", "joining", "online"]
+STATES: tuple[State, ...] = get_args(State)
+
+
+@dataclass(frozen=True)
+class Server:
+    """One peer and the blocks ``start_block`` ≤ block < ``end_block`` that it serves of one model.
+
+    ``throughput`` is in tokens per second and block, the ``…_rps`` are in requests per second.
+    """
+
+    peer_id: str
+    state: State
+    start_block: int
+    end_block: int
+    public_name: str | None
+    version: str | None
+    dtype: str | None
+    quantization: str | None
+    adapters: tuple[str, ...]
+    throughput: float | None
+    inference_rps: float | None
+    forward_rps: float | None
+    network_rps: float | None
+    cache_tokens_left: int | None
+    using_relay: bool | None
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model and who serves its blocks; ``name`` is unique within a snapshot.
+
+    ``replicas`` (for each block the number of servers that are online with it) and ``counts`` are about all
+    servers, ``servers`` are the ones that are shown.
+    """
+
+    name: str
+    dht_prefix: str
+    repository: str | None
+    num_blocks: int
+    replicas: tuple[int, ...]
+    counts: Mapping[State, int]
+    servers: tuple[Server, ...]
+
+    @cached_property
+    def missing_blocks(self) -> tuple[int, ...]:
+        """The blocks that no server is online with, ascending."""
+        return tuple(block for block, copies in enumerate(self.replicas) if copies == 0)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the model can be used: each block has at least one copy."""
+        return not self.missing_blocks
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All models at ``taken_at`` (seconds since the epoch), and how many announcements were left out."""
+
+    models: tuple[Model, ...]
+    taken_at: float
+    left_out: int = 0
+
+
+def take_snapshot(records: Sequence["ModelRecord"], taken_at: float) -> Snapshot:
+    """Turn what the directory read into a snapshot, the models that can be used first."""
+    models = [model for record in records if (model := _model(record)) is not None]
+    announced_servers = sum(len(record.servers) for record in records)
+    models.sort(key=lambda model: (not model.healthy, -model.counts["online"], model.dht_prefix))
+    kept = _with_unique_names(models[:MAX_MODELS])
+    left_out = len(records) - len(kept) + announced_servers - sum(len(model.servers) for model in kept)
+    kept.sort(key=lambda model: (not model.healthy, model.name))
+    return Snapshot(tuple(kept), taken_at, left_out)
+
+
+def _model(record: "ModelRecord") -> Model | None:
+    prefix = _text(record.dht_prefix)
+    # A shortened map would call an incomplete model complete, so one that is too long is no model at all.
+    if prefix is None or not 1 <= record.num_blocks <= MAX_BLOCKS:
+        return None
+    servers = [server for one in record.servers if (server := _server(one, record.num_blocks)) is not None]
+    servers.sort(key=lambda server: (-STATES.index(server.state), server.start_block, server.peer_id))
+    return Model(
+        name=_text(record.name) or prefix,
+        dht_prefix=prefix,
+        repository=_text(record.repository),
+        num_blocks=record.num_blocks,
+        replicas=_replicas(servers, record.num_blocks),
+        counts={state: sum(server.state == state for server in servers) for state in STATES},
+        servers=tuple(servers[:MAX_SERVERS]),
+    )
+
+
+def _replicas(servers: Sequence[Server], num_blocks: int) -> tuple[int, ...]:
+    change = [0] * (num_blocks + 1)
+    for server in servers:
+        if server.state == "online":
+            change[server.start_block] += 1
+            change[server.end_block] -= 1
+    return tuple(accumulate(change[:num_blocks]))
+
+
+def _server(record: "ServerRecord", num_blocks: int) -> Server | None:
+    peer_id = _text(record.peer_id)
+    placed = 0 <= record.start_block < record.end_block <= num_blocks
+    if peer_id is None or record.state not in STATES or not placed:
+        return None
+    tokens = record.cache_tokens_left
+    return Server(
+        peer_id=peer_id,
+        state=record.state,
+        start_block=record.start_block,
+        end_block=record.end_block,
+        public_name=_text(record.public_name),
+        version=_text(record.version),
+        dtype=_text(record.dtype),
+        quantization=_text(record.quantization),
+        adapters=tuple(name for one in record.adapters[:MAX_ADAPTERS] if (name := _text(one)) is not None),
+        throughput=_rate(record.throughput),
+        inference_rps=_rate(record.inference_rps),
+        forward_rps=_rate(record.forward_rps),
+        network_rps=_rate(record.network_rps),
+        cache_tokens_left=tokens if tokens is not None and 0 <= tokens <= MAX_CACHE_TOKENS else None,
+        using_relay=record.using_relay,
+    )
+
+
+def _text(value: str | None) -> str | None:
+    """Keep what is printed, which excludes control characters, text direction marks and lone surrogates."""
+    if value is None:
+        return None
+    printed = "".join(character for character in value[: 4 * MAX_TEXT] if character.isprintable()).strip()
+    return (printed if len(printed) <= MAX_TEXT else printed[: MAX_TEXT - 1] + "…") or None
+
+
+def _rate(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) and 0 <= value <= MAX_RATE else None
+
+
+def _with_unique_names(models: Sequence[Model]) -> list[Model]:
+    """Tell apart models that claim one name, because metrics allow a name only once; the first keeps it."""
+    named: dict[str, Model] = {}
+    for model in models:
+        name = model.name if model.name not in named else f"{model.name} ({model.dht_prefix})"
+        if name not in named:
+            named[name] = replace(model, name=name)
+    return list(named.values())

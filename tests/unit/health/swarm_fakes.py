@@ -1,0 +1,73 @@
+"""A swarm that tests arrange by hand: records with ordinary values, a directory and a clock."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from services.common.errors import Unavailable
+from services.swarm.directory import ModelRecord, ServerRecord
+
+ORDINARY: dict[str, Any] = {
+    "peer_id": "12D3KooWExamplePeer1",
+    "state": "online",
+    "start_block": 0,
+    "end_block": 4,
+    "throughput": 10.5,
+    "public_name": "shelf",
+    "version": "2.2.0.post1",
+    "dtype": "bfloat16",
+    "quantization": "none",
+    "adapters": (),
+    "cache_tokens_left": 16384,
+    "using_relay": False,
+    "inference_rps": 12.0,
+    "forward_rps": 300.0,
+    "network_rps": 90.0,
+    "next_pings": {},
+}
+
+
+def server(**values: Any) -> ServerRecord:
+    return ServerRecord(**{**ORDINARY, **values})
+
+
+def model(
+    *servers: ServerRecord, prefix: str = "tiny-hf", repository: str | None = None, blocks: int = 4
+) -> ModelRecord:
+    return ModelRecord(dht_prefix=prefix, repository=repository, num_blocks=blocks, servers=tuple(servers))
+
+
+class Clock:
+    """A time that moves only when told."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class FakeDirectory:
+    """Answers with ``records``, or raises ``failure`` while there is one."""
+
+    def __init__(self, records: Sequence[ModelRecord] = ()) -> None:
+        self.records = list(records)
+        self.failure: Exception | None = None
+        self.connections = 0
+        self.open = False
+
+    def connect(self) -> "FakeDirectory":
+        self.connections += 1
+        self.open = True
+        return self
+
+    def read(self) -> list[ModelRecord]:
+        assert self.open, "read without a connection"
+        if self.failure is not None:
+            raise self.failure
+        return self.records
+
+    def close(self) -> None:
+        self.open = False
+
+
+SILENT = Unavailable("reading the swarm: no peer answered", "check that the bootstrap peer runs")
