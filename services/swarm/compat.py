@@ -11,7 +11,10 @@ What is replaced, and why:
 3. ``petals.models``: Petals' three families hold blocks of transformers 4.34's API. An empty module takes their
    place and ``services.swarm.family`` registers its own.
 4. ``petals.__init__``'s assertion on transformers' version: switched off by the variable that Petals reads.
-5. hivemind's log handler: its loggers propagate to the root logger instead, so that one format serves all rooms.
+5. hivemind's log handler: its loggers propagate to the root logger instead, so that one format serves all rooms;
+   progress bars of transformers and of the hub are off, since a log is no terminal.
+6. ``__del__`` of Petals' inference sessions: the garbage collector may run it inside the event loop's thread, where
+   it waits for that same loop forever. Sessions are closed by ``services.swarm.model.Session.close`` instead.
 """
 
 import importlib
@@ -98,11 +101,17 @@ def _leave_out_petals_families() -> None:
 
 
 def _join_logs() -> None:
-    from hivemind.utils.logging import use_hivemind_log_handler  # noqa: PLC0415 - the names come first
-
-    use_hivemind_log_handler("nowhere")
+    importlib.import_module("hivemind.utils.logging").use_hivemind_log_handler("nowhere")
+    importlib.import_module("transformers.utils.logging").disable_progress_bar()
+    importlib.import_module("huggingface_hub.utils").disable_progress_bars()
     for noisy in ("hivemind.dht", "hivemind.p2p", "petals.server.memory_cache", "petals.server.handler"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _own_the_closing_of_sessions() -> None:
+    sessions = importlib.import_module("petals.client.inference_session")
+    for session_class in (sessions._ServerInferenceSession, sessions.InferenceSession):
+        session_class.__del__ = lambda self: None
 
 
 def apply() -> None:
@@ -118,4 +127,5 @@ def apply() -> None:
     _restore_transformers_names()
     _leave_out_petals_families()
     importlib.import_module("petals")
+    _own_the_closing_of_sessions()
     _join_logs()

@@ -48,6 +48,9 @@ class ServerSettings(Section):
     prefill_chunk_tokens: int = Field(default=512, ge=1)
     """The most tokens of a prompt that pass through the blocks at once."""
 
+    num_handlers: int = Field(default=4, ge=1, le=64)
+    """Processes that receive requests from the network."""
+
     announce_period: float = Field(default=20.0, gt=0)
     """Seconds between two announcements of the served blocks in the DHT."""
 

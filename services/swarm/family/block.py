@@ -2,10 +2,23 @@
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
 from transformers.cache_utils import Cache, CacheLayerMixin
 
 from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.layer_inputs import LayerInputs
+
+
+def _cache_heads(config: PreTrainedConfig) -> tuple[int, int]:
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return heads, size
+
+
+def cache_bytes_per_token(config: PreTrainedConfig, dtype: torch.dtype) -> int:
+    """Return how many bytes of attention cache one token takes in one block."""
+    heads, size = _cache_heads(config)
+    return 2 * heads * size * dtype.itemsize
 
 
 class _ArenaLayer(CacheLayerMixin):
@@ -92,11 +105,8 @@ class DecoderBlock(nn.Module):
         self.index = index
         self.layer = layer
         self._inputs = inputs
-        config = anatomy.config
-        self.num_kv_heads: int = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        self.head_size: int = (
-            getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        )
+        self.config = anatomy.config
+        self.num_kv_heads, self.head_size = _cache_heads(anatomy.config)
 
     def forward(self, hidden_states: torch.Tensor) -> tuple[torch.Tensor]:
         """Run whole sequences [batch, tokens, hidden] without a cache, as training does."""

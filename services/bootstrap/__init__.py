@@ -1,0 +1,1 @@
+"""The peer that others enter the swarm through: a node of the DHT that serves no blocks."""

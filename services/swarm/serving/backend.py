@@ -1,0 +1,108 @@
+"""Runs one block for Petals' runtime: inference steps over a session's cache, forward and backward."""
+
+from collections.abc import Sequence
+
+import torch
+from hivemind.moe.server.module_backend import ModuleBackend
+from hivemind.utils.tensor_descr import BatchTensorDescriptor, TensorDescriptor
+from petals.data_structures import InferenceMetadata
+from petals.server.backend import TransformerBackend
+from petals.server.memory_cache import MemoryCache
+from petals.server.task_pool import PrioritizedTaskPool
+from petals.utils.misc import is_dummy
+
+from services.swarm.family.block import DecoderBlock, cache_bytes_per_token
+
+_SCHEMA_TOKENS = 2048
+"""Petals announces a tensor of this many tokens as an example; only its type and width are read."""
+
+
+class BlockBackend(TransformerBackend):
+    """Petals' backend around a ``DecoderBlock``.
+
+    Petals' own constructor and cache layout assume its wrapped blocks of 2023 (tensor_parallel, head sizes derived
+    from the hidden size), so both are replaced; pools, handlers and protocol see no difference.
+
+    Args:
+        uid: the block's key in the DHT, such as ``prefix.7``.
+        block: the layer with its weights.
+        hidden_size: width of the hidden states.
+        dtype: type of weights, activations and cache.
+        device: where the block runs.
+        memory_cache: Petals' accounting of all sessions' caches.
+        prefill_chunk_tokens: the most tokens that pass through the block at once.
+        max_task_tokens: the most tokens that one task may bring.
+    """
+
+    def __init__(
+        self,
+        uid: str,
+        block: DecoderBlock,
+        *,
+        hidden_size: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        memory_cache: MemoryCache,
+        prefill_chunk_tokens: int,
+        max_task_tokens: int,
+    ) -> None:
+        hidden = BatchTensorDescriptor(1, _SCHEMA_TOKENS, hidden_size, dtype=dtype)
+        ModuleBackend.__init__(
+            self,
+            uid,
+            block,
+            args_schema=(hidden,),
+            kwargs_schema={},
+            outputs_schema=(hidden,),
+            max_batch_size=max_task_tokens,
+        )
+        self.block, self.dtype, self.device, self.memory_cache = block, dtype, device, memory_cache
+        self.prefill_chunk_tokens = prefill_chunk_tokens
+        self.inference_pool = self._pool(self.inference_step, max_task_tokens, "inference")
+        self.forward_pool = self._pool(self.forward, max_task_tokens, "forward")
+        self.backward_pool = self._pool(self.backward, max_task_tokens, "backward")
+        self.inference_schema = (
+            (hidden, BatchTensorDescriptor((), dtype=dtype), BatchTensorDescriptor((), dtype=torch.int64)),
+            {},
+        )
+        self.cache_bytes_per_token = {device: cache_bytes_per_token(block.config, dtype)}
+
+    def _pool(self, function: object, max_task_tokens: int, name: str) -> PrioritizedTaskPool:
+        return PrioritizedTaskPool(
+            function, max_batch_size=max_task_tokens, device=self.device, name=f"{self.name}_{name}"
+        )
+
+    def get_inference_cache_descriptors(self, batch_size: int, max_length: int) -> Sequence[TensorDescriptor]:
+        """Describe a session's keys and values, each [batch, kv heads, max length, head size]."""
+        shape = (batch_size, self.block.num_kv_heads, max_length, self.block.head_size)
+        return [TensorDescriptor(shape, dtype=self.dtype, device=self.device) for _ in ("keys", "values")]
+
+    def forward(self, *inputs: torch.Tensor | str) -> tuple[torch.Tensor, ...]:
+        """Run whole sequences; the last input names a LoRA adapter and is always empty here."""
+        return ModuleBackend.forward(self, *inputs[:-1])
+
+    def backward(self, *inputs: torch.Tensor | str) -> tuple[torch.Tensor, ...]:
+        """Return gradients of the inputs; the last input names a LoRA adapter and is always empty here."""
+        return ModuleBackend.backward(self, *inputs[:-1])
+
+    @torch.inference_mode()
+    def inference_step(
+        self, hidden_states: torch.Tensor, hypo_ids: torch.Tensor, inference_info: InferenceMetadata
+    ) -> tuple[torch.Tensor, ...]:
+        """Run the next tokens [batch, tokens, hidden] of a session, in chunks if there are many.
+
+        ``hypo_ids`` reorders the session's rows first, as beam search needs it.
+        """
+        with self.memory_cache.use_cache(*inference_info.cache_handles) as (keys, values):
+            self._reorder_cache_inplace((keys, values), hypo_ids)
+            position = inference_info.prefix_length
+            outputs = []
+            for chunk in hidden_states.split(self.prefill_chunk_tokens, dim=1):
+                outputs.append(self.block.step(chunk, keys, values, position))
+                position += chunk.shape[1]
+            return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1),)
+
+    def _reorder_cache_inplace(self, cache_tensors: Sequence[torch.Tensor], hypo_ids: torch.Tensor) -> None:
+        if not is_dummy(hypo_ids):
+            for tensor in cache_tensors:
+                tensor[...] = tensor[hypo_ids.to(tensor.device)]

@@ -1,0 +1,219 @@
+"""The life of a server: announce, load a span of blocks, serve it, drain, leave."""
+
+import logging
+import multiprocessing as mp
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import petals
+import torch
+from hivemind import DHT, MAX_DHT_TIME_DISCREPANCY_SECONDS
+from petals.data_structures import ModelInfo, RemoteModuleInfo, ServerInfo, ServerState
+from petals.server import block_selection
+from petals.server.backend import merge_inference_pools_inplace
+from petals.server.handler import TransformerConnectionHandler
+from petals.server.memory_cache import MemoryCache
+from petals.server.server import ModuleAnnouncerThread, RuntimeWithDeduplicatedPools
+from petals.utils.convert_block import QuantType
+
+from services.swarm.directory import read_blocks
+from services.swarm.family.block import cache_bytes_per_token
+from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.loading import load_block
+from services.swarm.serving.backend import BlockBackend
+from services.swarm.spec import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+_BALANCE_QUALITY = 0.75
+"""Blocks are moved only if the swarm's slowest block would become faster by a third (Petals' default)."""
+
+
+@dataclass(frozen=True)
+class SpanOptions:
+    """How a span is served; see ``services.common.settings.server`` for the meaning of each."""
+
+    device: torch.device
+    dtype: torch.dtype
+    attn_cache_tokens: int
+    max_session_tokens: int
+    prefill_chunk_tokens: int
+    num_handlers: int
+    announce_period: float
+    throughput: float
+    public_name: str | None
+
+
+def choose_span(dht: DHT, model: ModelSpec, num_blocks: int) -> range:
+    """Return the ``num_blocks`` consecutive blocks that the swarm serves worst."""
+    blocks = block_selection.choose_best_blocks(num_blocks, read_blocks(dht, model.dht_prefix, model.num_blocks))
+    return range(blocks[0], blocks[-1] + 1)
+
+
+class SpanServer:
+    """Serves the blocks of ``span`` from ``start()`` to ``shutdown()``.
+
+    Args:
+        dht: a running full peer.
+        model: the model.
+        span: the blocks to serve.
+        options: how to serve them.
+    """
+
+    def __init__(self, dht: DHT, model: ModelSpec, span: range, options: SpanOptions) -> None:
+        self.span = span
+        self._dht, self._model, self._options = dht, model, options
+        self._backends: dict[str, BlockBackend] = {}
+        self._handlers: list[TransformerConnectionHandler] = []
+        self._runtime: RuntimeWithDeduplicatedPools | None = None
+        self._runtime_thread: threading.Thread | None = None
+        self._announcer: ModuleAnnouncerThread | None = None
+
+    def start(self, on_block_loaded: Callable[[int], None]) -> None:
+        """Announce JOINING, load the blocks, start serving, announce ONLINE.
+
+        Raises:
+            CalyxError: a block could not be loaded; the span is announced OFFLINE again before.
+        """
+        per_token = self._cache_bytes_per_token()
+        memory = MemoryCache(per_token * self._options.attn_cache_tokens, max_alloc_timeout=600)
+        self._announcer = self._start_announcing(memory, per_token)
+        try:
+            self._load(memory, on_block_loaded)
+            self._serve()
+        except BaseException:
+            self._announcer.announce(ServerState.OFFLINE)
+            raise
+        self._announcer.announce(ServerState.ONLINE)
+
+    def _cache_bytes_per_token(self) -> int:
+        config, dtype = self._model.anatomy.config, self._options.dtype
+        return cache_bytes_per_token(config, dtype) * len(self.span)
+
+    def _start_announcing(self, memory: MemoryCache, cache_bytes: int) -> ModuleAnnouncerThread:
+        options, files = self._options, self._model.files
+        announcer = ModuleAnnouncerThread(
+            [self._model.uid(block) for block in self.span],
+            self._dht,
+            ServerInfo(
+                state=ServerState.JOINING,
+                throughput=options.throughput,
+                public_name=options.public_name,
+                version=petals.__version__,
+                torch_dtype=str(options.dtype).removeprefix("torch."),
+                quant_type=QuantType.NONE.name.lower(),
+                using_relay=False,
+            ),
+            ModelInfo(
+                num_blocks=self._model.num_blocks, repository=f"https://huggingface.co/{files.name}"
+            ),
+            # Petals derives "tokens of cache left" from these two as if a server held one block's keys only
+            block_config=SimpleNamespace(
+                hidden_size=cache_bytes // options.dtype.itemsize, num_key_value_groups=1
+            ),
+            memory_cache=memory,
+            update_period=options.announce_period,
+            expiration=max(2 * options.announce_period, MAX_DHT_TIME_DISCREPANCY_SECONDS),
+            daemon=True,
+        )
+        announcer.start()
+        return announcer
+
+    def _load(self, memory: MemoryCache, on_block_loaded: Callable[[int], None]) -> None:
+        options, model = self._options, self._model
+        inputs = LayerInputs(model.anatomy, options.dtype, options.device)
+        for index in self.span:
+            block = load_block(
+                model.files, model.anatomy, index, inputs, dtype=options.dtype, device=options.device
+            )
+            uid = model.uid(index)
+            self._backends[uid] = BlockBackend(
+                uid,
+                block,
+                hidden_size=model.anatomy.config.hidden_size,
+                dtype=options.dtype,
+                device=options.device,
+                memory_cache=memory,
+                prefill_chunk_tokens=options.prefill_chunk_tokens,
+                max_task_tokens=options.max_session_tokens,
+            )
+            on_block_loaded(index)
+        merge_inference_pools_inplace(self._backends)
+
+    def _serve(self) -> None:
+        options = self._options
+        queues = [mp.Queue() for _ in range(options.num_handlers)]
+        self._handlers = [
+            TransformerConnectionHandler(
+                self._dht,
+                self._backends,
+                adapters=(),
+                dht_prefix=self._model.dht_prefix,
+                handler_event_queues=queues,
+                handler_index=index,
+                inference_max_length=options.max_session_tokens,
+                request_timeout=180,
+                session_timeout=30 * 60,
+                step_timeout=5 * 60,
+                quant_type=QuantType.NONE,
+            )
+            for index in range(options.num_handlers)
+        ]
+        # Handlers are forked: they must exist before the runtime's threads hold any lock
+        for handler in self._handlers:
+            handler.run_in_background()
+        self._runtime = RuntimeWithDeduplicatedPools(self._backends, device=None, prefetch_batches=0)
+        self._runtime_thread = threading.Thread(target=self._runtime.run, name="runtime", daemon=True)
+        self._runtime_thread.start()
+        self._runtime.ready.wait()
+
+    def _read_blocks(self) -> list[RemoteModuleInfo]:
+        return read_blocks(self._dht, self._model.dht_prefix, self._model.num_blocks)
+
+    def problem(self) -> str | None:
+        """Return what keeps this server from serving, or None if it serves and the swarm knows it."""
+        if self._runtime_thread is None or not self._runtime_thread.is_alive():
+            return "the runtime has ended"
+        if not all(handler.is_alive() for handler in self._handlers):
+            return "a connection handler has ended"
+        infos = self._read_blocks()
+        for block in self.span:
+            info = infos[block].servers.get(self._dht.peer_id)
+            if info is None or info.state != ServerState.ONLINE:
+                return f"block {block} is not announced as online"
+        return None
+
+    def should_move(self) -> bool:
+        """Tell whether the swarm would gain if this server held other blocks."""
+        infos = self._read_blocks()
+        if not any(self._dht.peer_id in info.servers for info in infos):
+            return False
+        moves: bool = block_selection.should_choose_other_blocks(self._dht.peer_id, infos, _BALANCE_QUALITY)
+        return moves
+
+    def drain(self, seconds: float) -> None:
+        """Announce OFFLINE, so that no new session comes, and let steps that wait or run end, at most so long."""
+        if self._announcer is not None and self._announcer.is_alive():
+            self._announcer.announce(ServerState.OFFLINE)
+        deadline = time.monotonic() + seconds
+        while self._busy() and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def _busy(self) -> bool:
+        pools = self._runtime.pools if self._runtime is not None else ()
+        return any(not pool.empty or pool._dispatched_tasks for pool in pools)
+
+    def shutdown(self) -> None:
+        """Stop serving and free the memory of the blocks; ``drain`` comes before."""
+        for handler in self._handlers:
+            handler.shutdown()
+        if self._runtime is not None:
+            self._runtime.shutdown()
+        for backend in self._backends.values():
+            backend.shutdown()
+        self._backends.clear()
+        if self._options.device.type == "cuda":
+            torch.cuda.empty_cache()
