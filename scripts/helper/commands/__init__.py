@@ -1,0 +1,1 @@
+"""The helper's commands, one a file; each ``run`` returns the exit code."""

@@ -1,0 +1,87 @@
+"""``calyx chat``: talk with the model from a terminal."""
+
+import sys
+from dataclasses import dataclass
+from typing import TextIO
+
+from scripts.helper.chat import Conversation, Tally, conversation
+from scripts.helper.context import Context
+from scripts.helper.engine import Engine
+from scripts.helper.overview import ENDPOINT_PORT, address
+from services.common.errors import InvalidInput, Unavailable
+from services.common.settings import SwarmSettings
+
+_STOPS = ["\nQuestion:", "<|im_end|>", "</s>", "<|eot_id|>"]
+
+
+@dataclass(frozen=True)
+class ChatOptions:
+    """What the command line said.
+
+    Attributes:
+        prompt: the only question; None reads questions from standard input.
+        model: hub name; None takes the settings'.
+        raw: continue the text as it is instead of answering it as a question.
+        max_length: the most tokens that the whole conversation may have.
+        temperature: of sampling; None always takes the likeliest token.
+    """
+
+    prompt: str | None
+    model: str | None
+    raw: bool
+    max_length: int
+    temperature: float | None
+
+
+def run(context: Context, options: ChatOptions) -> int:
+    """Answer one question, or questions until the end of the input."""
+    engine = Engine.connect(context.environment)
+    endpoint = address(engine.containers(context.project), ENDPOINT_PORT)
+    if endpoint is None:
+        raise Unavailable(f"{context.project} does not run", "start it by ./scripts/calyx up")
+    model = options.model or SwarmSettings.load().model
+    with conversation(int(endpoint.rpartition(":")[2]), model, options.max_length) as session:
+        if options.prompt is not None:
+            answer(session, options.prompt, options, sys.stdout)
+        elif sys.stdin.isatty():
+            _dialogue(session, options)
+        else:
+            answer(session, sys.stdin.read(), options, sys.stdout)
+    return 0
+
+
+def _dialogue(session: Conversation, options: ChatOptions) -> None:
+    sys.stdout.write("Ask something; an empty line or Ctrl-D ends.\n")
+    while True:
+        sys.stdout.write("> ")
+        sys.stdout.flush()
+        question = sys.stdin.readline().strip()
+        if not question:
+            sys.stdout.write("\n")
+            return
+        answer(session, question, options, sys.stdout)
+
+
+def answer(session: Conversation, question: str, options: ChatOptions, out: TextIO) -> None:
+    """Print an answer as it comes, and its speed when a person watches."""
+    if not question.strip():
+        raise InvalidInput(
+            "the prompt is empty", 'give one: ./scripts/calyx chat "What is the capital of France?"'
+        )
+    # Only the endpoint knows the model's chat template; this form is understood by models of every family.
+    prompt = question if options.raw else f"Question: {question}\nAnswer:"
+    tally = Tally()
+    parameters = {} if options.temperature is None else {"do_sample": 1, "temperature": options.temperature}
+    for piece in session.ask(
+        prompt,
+        tally,
+        max_length=options.max_length,
+        stop_sequence=_STOPS[0],
+        extra_stop_sequences=_STOPS[1:],
+        **parameters,
+    ):
+        out.write(piece)
+        out.flush()
+    out.write("\n")
+    if out.isatty():
+        out.write(f"({tally.tokens} tokens, {tally.tokens_per_second:.1f} tokens/s)\n")

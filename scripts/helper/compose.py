@@ -1,0 +1,53 @@
+"""Docker Compose, called only to make and to remove: images, containers, networks and volumes."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from scripts.helper.context import Context
+from scripts.helper.failures import explain
+from scripts.helper.shell import Finished
+
+
+class Compose:
+    """The stack's Compose files under one project name.
+
+    Args:
+        context: the folder of ``compose.yaml``, the project's name, the log and the shell.
+        gpu: whether ``compose.gpu.yaml`` is added.
+        environment: variables for ``compose.yaml`` besides the environment's and ``.env``'s.
+    """
+
+    def __init__(self, context: Context, *, gpu: bool, environment: Mapping[str, str] | None = None) -> None:
+        self._shell = context.shell
+        self._log = context.compose_log
+        self._environment = environment or {}
+        self._command = ["docker", "compose", "--ansi", "never", "--progress", "plain"]
+        self._command += ["--project-name", context.project, "--project-directory", str(context.root)]
+        for name in ("compose.yaml", *(["compose.gpu.yaml"] if gpu else [])):
+            self._command += ["--file", str(context.root / name)]
+
+    def build(self, on_line: Callable[[str], None]) -> None:
+        """Build the images; BuildKit's cache makes this a matter of seconds when nothing changed."""
+        self._run("building the images", ["build"], on_line)
+
+    def create(self) -> None:
+        """Make what is missing and make anew what changed, without starting it."""
+        self._run("creating the containers", ["create", "--no-build", "--remove-orphans"])
+
+    def recreate(self, services: Sequence[str]) -> None:
+        """Make these services' containers anew, whether changed or not."""
+        self._run("creating containers anew", ["create", "--no-build", "--force-recreate", *services])
+
+    def down(self, *, volumes: bool) -> None:
+        """Stop and remove containers and networks, and the volumes too if asked."""
+        self._run("removing the stack", ["down", "--remove-orphans", *(["--volumes"] if volumes else [])])
+
+    def _run(self, doing: str, arguments: list[str], on_line: Callable[[str], None] | None = None) -> None:
+        finished = self._shell.run([*self._command, *arguments], env=dict(self._environment), on_line=on_line)
+        self._keep(arguments, finished)
+        if not finished.ok:
+            raise explain(doing, finished.output, self._log)
+
+    def _keep(self, arguments: list[str], finished: Finished) -> None:
+        self._log.parent.mkdir(parents=True, exist_ok=True)
+        with self._log.open("a") as file:
+            file.write(f"$ docker compose {' '.join(arguments)}\n{finished.output}exit {finished.code}\n")

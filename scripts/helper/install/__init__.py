@@ -1,0 +1,1 @@
+"""Setting a machine up: a Docker engine where none answers, and base images where no registry does."""

@@ -1,0 +1,125 @@
+"""What ``status`` shows: the services, from the engine, and the models, from the health service."""
+
+import json
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from scripts.helper.containers import Container, in_start_order
+
+ENDPOINT_PORT = 8000
+"""Port of the endpoint inside the node's network."""
+
+HEALTH_PORT = 8080
+"""Port of the health service inside the node's network."""
+
+
+@dataclass(frozen=True)
+class ServiceState:
+    """One service: ``state`` and ``health`` in the engine's words, ``since`` in ISO 8601."""
+
+    name: str
+    state: str
+    health: str | None
+    since: str | None
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """One model of the swarm and how much of it is there."""
+
+    name: str
+    blocks: int
+    online_blocks: int
+    missing_blocks: list[int]
+    healthy: bool
+    servers: int
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Everything ``status`` shows; its fields are the keys of ``status --json``.
+
+    Attributes:
+        project: Compose project name.
+        running: every service runs and is healthy.
+        endpoint: address of the endpoint, None when it is not published.
+        health: address of the health page, None when it is not published.
+        services: in the order in which they start.
+        models: as the health service sees them; empty while it does not answer.
+    """
+
+    project: str
+    running: bool
+    endpoint: str | None
+    health: str | None
+    services: list[ServiceState] = field(default_factory=list)
+    models: list[ModelState] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        """Return the overview as JSON, with stable keys."""
+        return json.dumps(asdict(self), indent=2)
+
+
+def survey(
+    project: str, containers: list[Container], fetch: Callable[[str], dict[str, Any] | None]
+) -> Overview:
+    """Put an overview together.
+
+    Args:
+        project: Compose project name.
+        containers: of the project.
+        fetch: returns the JSON at an address, None when nothing answers there.
+    """
+    health = address(containers, HEALTH_PORT)
+    state = fetch(f"{health}/api/v1/state") if health else None
+    return Overview(
+        project=project,
+        running=bool(containers) and all(container.ready for container in containers),
+        endpoint=address(containers, ENDPOINT_PORT),
+        health=health,
+        services=[
+            ServiceState(
+                container.service,
+                container.state,
+                container.health,
+                container.started_at.isoformat(timespec="seconds") if container.started_at else None,
+            )
+            for container in in_start_order(containers)
+        ],
+        models=[_model(entry) for entry in (state or {}).get("models", [])],
+    )
+
+
+def address(containers: list[Container], port: int) -> str | None:
+    """Return the address on this machine of a port inside the node's network, None when not published."""
+    for container in containers:
+        outside = container.published(port)
+        if outside is not None:
+            return f"http://127.0.0.1:{outside}"
+    return None
+
+
+def fetch_json(url: str, limit: float = 5.0) -> dict[str, Any] | None:
+    """Return the JSON object at an address of this machine, None when there is none in ``limit`` seconds."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(url, timeout=limit) as response:
+            answer = json.load(response)
+    except (OSError, ValueError):
+        return None
+    return answer if isinstance(answer, dict) else None
+
+
+def _model(entry: dict[str, Any]) -> ModelState:
+    missing = [int(block) for block in entry.get("missing_blocks", [])]
+    blocks = int(entry.get("num_blocks", 0))
+    return ModelState(
+        name=str(entry.get("name", "?")),
+        blocks=blocks,
+        online_blocks=blocks - len(missing),
+        missing_blocks=missing,
+        healthy=bool(entry.get("healthy")),
+        servers=len(entry.get("servers", [])),
+    )

@@ -1,0 +1,29 @@
+"""The ports that the stack publishes on this machine, as the settings and as the engine see them."""
+
+from scripts.helper.checks.machine import EngineFacts
+from scripts.helper.engine import Engine
+from services.common.settings import PREFIX, StackSettings
+
+
+def wanted_ports() -> dict[str, int]:
+    """Return variable → port for every port of this machine that the stack publishes.
+
+    Raises:
+        InvalidSetting: one of them is not a port.
+    """
+    settings = StackSettings.load()
+    return {
+        f"{PREFIX}ENDPOINT_PORT": settings.endpoint_port,
+        f"{PREFIX}HEALTH_PORT": settings.health_port,
+    }
+
+
+def engine_facts(engine: Engine, project: str) -> EngineFacts:
+    """Return what the checks want to know of an engine."""
+    containers = engine.containers(project)
+    return EngineFacts(
+        version=engine.version(),
+        runtimes=engine.runtimes(),
+        root_dir=engine.root_dir(),
+        our_ports=frozenset(outside for container in containers for _, outside in container.ports),
+    )
