@@ -1,0 +1,29 @@
+"""Mode ``direct``: no tunnel. The node uses the network that the container engine gives its namespace."""
+
+from collections.abc import Callable, Mapping
+
+from services.common.errors import Unavailable
+from services.vpn.interfaces import read_addresses
+
+LOOPBACK = "lo"
+
+
+class DirectTunnel:
+    """The engine's own network, good when an interface besides the loopback has an address.
+
+    Args:
+        addresses: interface → its addresses, in the namespace that the containers share.
+    """
+
+    def __init__(self, addresses: Callable[[], Mapping[str, list[str]]] = read_addresses) -> None:
+        self._addresses = addresses
+
+    def check(self) -> str:
+        """Return the interfaces and their addresses; see :meth:`services.vpn.tunnel.Tunnel.check`."""
+        found = {name: have for name, have in self._addresses().items() if name != LOOPBACK and have}
+        if not found:
+            raise Unavailable(
+                "checking the node's network: no interface but the loopback has an address",
+                "connect the vpn container to a network: docker compose up -d vpn",
+            )
+        return "direct: " + ", ".join(f"{name} {' '.join(have)}" for name, have in sorted(found.items()))
