@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-
 PROGRAM = "import sys, pathlib, services.vpn.app as app; sys.exit(app.main(pathlib.Path(sys.argv[1])))"
 
 
@@ -36,7 +35,7 @@ def test_a_signal_ends_it_at_once_with_exit_code_0(number: signal.Signals, tmp_p
     process = start(tmp_path / "heartbeat.json")
     assert process.stderr is not None
     watchdog = threading.Timer(60, process.kill)
-    watchdog.start(tmp_path / "heartbeat.json")
+    watchdog.start()
     try:
         assert "starting" in process.stderr.readline()
         process.send_signal(number)
