@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from services.common.settings.base import Section
+from services.common.settings.base import Section, WordList
 
 
 class EndpointSettings(Section):
@@ -36,3 +36,7 @@ class EndpointSettings(Section):
 
     max_message_bytes: int = Field(default=1024 * 1024, ge=1024)
     """The largest request body or WebSocket message."""
+
+    allowed_origins: WordList = Field(default_factory=list)
+    """Origins, such as https://example.org, whose web pages may call the endpoint from a browser besides its
+    own pages; with spaces or commas between them."""

@@ -1,0 +1,76 @@
+"""``python -m services.endpoint``: read the settings, then load the model and serve until stopped."""
+
+import logging
+import os
+import signal
+import sys
+
+import uvicorn
+
+from services.common.errors import CalyxError
+from services.common.logs import configure
+from services.common.settings import EndpointSettings, LoggingSettings, SwarmSettings
+from services.endpoint.app import create_app
+from services.endpoint.engine import Model
+from services.endpoint.models import Models
+
+
+def server_config(settings: EndpointSettings, models: Models) -> uvicorn.Config:
+    """Return how uvicorn serves the endpoint."""
+    return uvicorn.Config(
+        create_app(settings, models),
+        host=settings.endpoint_host,
+        port=settings.endpoint_listen_port,
+        log_config=None,
+        # At DEBUG the WebSocket library writes every frame, and with it every prompt, to this log.
+        log_level=logging.INFO,
+        access_log=False,
+        server_header=False,
+        ws="websockets-sansio",
+        # The application answers a message over its limit; far over it the connection just ends.
+        ws_max_size=4 * settings.max_message_bytes,
+        ws_ping_interval=20,
+        ws_ping_timeout=20,
+        # Messages are a token long: compressing them costs more than it saves.
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=3,
+    )
+
+
+def without_exceptions(record: logging.LogRecord) -> bool:
+    """Leave only the kind of an exception in the log: its message may quote what a client sent."""
+    if record.exc_info and record.exc_info[0] is not None:
+        record.kind = record.exc_info[0].__name__
+        record.exc_info = None
+    return True
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; return the exit code."""
+    try:
+        configure(LoggingSettings.load())
+        settings = EndpointSettings.load()
+        swarm = SwarmSettings.load()
+    except CalyxError as error:
+        sys.stderr.write(f"endpoint: {error}\n")
+        return 1
+    logging.getLogger("uvicorn.error").addFilter(without_exceptions)
+    logging.getLogger("endpoint").info("starting", extra={**settings.describe(), "model": swarm.model})
+
+    def load() -> Model:
+        # Here and not above: this import takes seconds, and /healthz answers meanwhile. The settings are read
+        # again because the bootstrap peer may have rewritten the file that names the peers.
+        from services.swarm.model import SwarmModel  # noqa: PLC0415
+
+        return SwarmModel.load(SwarmSettings.load(), settings.endpoint_dtype, settings.route_timeout)
+
+    # The swarm's client forks helper processes, which must not inherit the server's way to end.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    uvicorn.Server(server_config(settings, Models({swarm.model: load}))).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

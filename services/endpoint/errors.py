@@ -1,0 +1,53 @@
+"""Errors that only an HTTP interface tells apart, and what each error of the tree is there.
+
+::
+
+    InvalidInput
+     ├── UnknownModel   a model that is not served here
+     └── TooLarge       a body or message over the limit
+"""
+
+import logging
+
+from services.common.errors import Broken, CalyxError, InvalidInput, Refused, Unavailable
+
+logger = logging.getLogger(__name__)
+
+
+class UnknownModel(InvalidInput):
+    """The caller names a model that is not served here."""
+
+
+class TooLarge(InvalidInput):
+    """The caller sends more bytes than one request may have."""
+
+
+_STATUS: tuple[tuple[type[CalyxError], int], ...] = (
+    (UnknownModel, 404),
+    (TooLarge, 413),
+    (InvalidInput, 400),
+    (Unavailable, 503),
+    (Refused, 503),
+)
+
+
+def http_status(error: CalyxError) -> int:
+    """Return the HTTP status of an error; only what is broken on our side is a 500."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def presentable(error: Exception) -> CalyxError:
+    """Return an error that may be shown to the caller, logging one that nobody expected.
+
+    It is logged by its kind and place alone, because its message could quote a prompt.
+    """
+    if isinstance(error, CalyxError):
+        return error
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown"
+    logger.error("request failed unexpectedly", extra={"kind": type(error).__name__, "where": where})
+    return Broken(
+        f"the endpoint failed unexpectedly ({type(error).__name__})", "its log says where; please report it"
+    )

@@ -1,0 +1,176 @@
+"""Who generates when: a bounded number at once, a bounded queue behind them, a time limit for each.
+
+A session blocks its caller, so every answer that runs has a thread, and only finished pieces of text cross
+to the event loop. When sessions become asynchronous, ``_work`` becomes a coroutine and the threads go.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from typing import Any
+
+from services.common.errors import Refused, Unavailable
+from services.endpoint.conversation import Conversation, Plan, Request
+from services.endpoint.errors import presentable
+from services.endpoint.generation import Chunk, Generation
+
+logger = logging.getLogger(__name__)
+
+_GRACE_SECONDS = 3
+
+
+class Scheduler:
+    """Runs answers.
+
+    Args:
+        max_running: how many answers are generated at once.
+        max_waiting: how many more may wait for one of those to end.
+        time_limit: the most seconds an answer may take, from its request on.
+    """
+
+    def __init__(self, max_running: int, max_waiting: int, time_limit: float) -> None:
+        self._max_waiting = max_waiting
+        self._time_limit = time_limit
+        self._slots = asyncio.Semaphore(max_running)
+        self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="answer")
+        self.waiting = 0
+        """How many requests wait for a place."""
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @property
+    def has_place(self) -> bool:
+        """Whether a request would start at once."""
+        return not self._slots.locked()
+
+    async def run(self, conversation: Conversation, request: Request) -> AsyncGenerator[Chunk]:
+        """Yield the pieces of an answer; the last one has ``finish`` set.
+
+        Close the iterator to stop generating: the step that runs is the last one. A conversation whose
+        answer broke off, for whatever reason, is closed and no longer ``usable``.
+
+        Raises:
+            InvalidInput: the request does not fit the conversation.
+            Refused: too many are waiting already.
+            Unavailable: some blocks have no server, or the time is up.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        deadline = began + self._time_limit
+        try:
+            async with asyncio.timeout_at(deadline):
+                plan = await asyncio.to_thread(conversation.plan, request)
+                await self._enter()
+        except TimeoutError:
+            raise self._out_of_time() from None
+
+        outbox: asyncio.Queue[Chunk | Exception] = asyncio.Queue()
+        abandoned = threading.Event()
+
+        def publish(item: Chunk | Exception) -> None:
+            loop.call_soon_threadsafe(outbox.put_nowait, item)
+
+        worker = loop.run_in_executor(self._threads, _work, conversation, plan, abandoned, publish)
+        tokens, finished, outcome = 0, False, "abandoned"
+        try:
+            while not finished:
+                try:
+                    async with asyncio.timeout_at(deadline):
+                        item = await outbox.get()
+                except TimeoutError:
+                    outcome = "out of time"
+                    raise self._out_of_time() from None
+                if isinstance(item, Exception):
+                    outcome = type(item).__name__
+                    raise item
+                tokens += item.tokens
+                if item.finish is not None:
+                    finished, outcome = True, item.finish.reason
+                yield item
+        finally:
+            if finished:
+                self._slots.release()
+            else:
+                abandoned.set()
+                conversation.usable = False
+                self._in_background(self._leave(conversation, worker))
+            logger.info(
+                "answer ended",
+                extra={
+                    "model": conversation.model.name,
+                    "prompt_tokens": len(plan.prompt_ids),
+                    "tokens": tokens,
+                    "seconds": round(loop.time() - began, 3),
+                    "outcome": outcome,
+                },
+            )
+
+    async def complete(self, conversation: Conversation, request: Request) -> Chunk:
+        """Return an answer as one piece; see ``run`` for the rest."""
+        async with aclosing(self.run(conversation, request)) as chunks:
+            return await anext(chunks)
+
+    def end(self, conversation: Conversation) -> None:
+        """Free what the conversation holds in the swarm, without keeping the caller waiting."""
+        if conversation.usable:
+            conversation.usable = False
+            self._in_background(_close(conversation))
+
+    async def close(self) -> None:
+        """Let the steps that run end, for a few seconds at most, and take no more work."""
+        if self._closing:
+            await asyncio.wait(self._closing, timeout=_GRACE_SECONDS)
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _enter(self) -> None:
+        if not self.has_place and self.waiting >= self._max_waiting:
+            raise Refused(
+                f"all places are taken and {self.waiting} requests wait already",
+                "try again in a few seconds",
+            )
+        self.waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+
+    async def _leave(self, conversation: Conversation, worker: asyncio.Future[None]) -> None:
+        # The place stays taken until the thread is back: a step cannot be interrupted, only waited for.
+        await asyncio.wait([worker])
+        self._slots.release()
+        await _close(conversation)
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._closing.add(task)  # the loop itself keeps no task alive
+        task.add_done_callback(self._closing.discard)
+
+    def _out_of_time(self) -> Unavailable:
+        return Unavailable(
+            f"the answer took longer than {self._time_limit:g} s", "ask for fewer tokens, or try again later"
+        )
+
+
+async def _close(conversation: Conversation) -> None:
+    try:
+        await asyncio.to_thread(conversation.close)
+    except Exception as error:
+        presentable(error)
+
+
+def _work(
+    conversation: Conversation,
+    plan: Plan,
+    abandoned: threading.Event,
+    publish: Callable[[Chunk | Exception], None],
+) -> None:
+    try:
+        generation = Generation(conversation, plan)
+        while generation.finish is None and not abandoned.is_set():
+            generation.accept(generation.session.step(generation.next_input()))
+            if generation.ready:
+                publish(generation.take())
+    except Exception as error:
+        publish(error)

@@ -1,0 +1,60 @@
+"""The pieces that most tests of the endpoint start from."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
+
+from services.common.errors import Unavailable
+from services.common.settings.endpoint import EndpointSettings
+from services.endpoint.app import create_app
+from services.endpoint.models import Models
+from tests.unit.endpoint.fake_model import NAME, FakeModel
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until a condition of another thread holds."""
+    Retrying(retry=retry_if_result(lambda met: not met), wait=wait_fixed(0.01), stop=stop_after_delay(20))(
+        condition
+    )
+
+
+def until_loaded(models: Models) -> None:
+    def loaded() -> bool:
+        try:
+            models.get(NAME)
+        except Unavailable:
+            return False
+        return True
+
+    until(loaded)
+
+
+@pytest.fixture
+def model() -> FakeModel:
+    return FakeModel()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., TestClient]]:
+    """Starts the endpoint around a model, in this process; keyword arguments are settings."""
+    running: list[TestClient] = []
+
+    def start(model: FakeModel, **settings: Any) -> TestClient:
+        models = Models({NAME: lambda: model})
+        client = TestClient(create_app(EndpointSettings(**settings), models))
+        client.__enter__()
+        running.append(client)
+        until_loaded(models)
+        return client
+
+    yield start
+    for client in running:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(serve: Callable[..., TestClient], model: FakeModel) -> TestClient:
+    return serve(model)

@@ -1,0 +1,107 @@
+"""A model of the swarm that answers what a test scripts, over a real byte-level tokenizer."""
+
+import threading
+from collections.abc import Sequence
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from services.common.errors import InvalidInput
+
+NAME = "test/parrot"
+
+
+def byte_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
+    """One token per byte, as a real byte-level vocabulary has it, and the special tokens of a chat model."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    tokenizer = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<|bos|>",
+        eos_token="<|im_end|>",
+        additional_special_tokens=["<|im_start|>"],
+    )
+    if bos:
+        fast._tokenizer.post_processor = processors.TemplateProcessing(
+            single="<|bos|> $A", special_tokens=[("<|bos|>", fast.bos_token_id)]
+        )
+    return fast
+
+
+class FakeSession:
+    """Answers the model's script, token by token, after each prompt; keeps what it was sent."""
+
+    def __init__(self, model: "FakeModel", max_length: int) -> None:
+        self.max_length = max_length
+        self.steps: list[list[int]] = []
+        self.closed = threading.Event()
+        self.threads: set[int] = set()
+        self._model = model
+
+    @property
+    def position(self) -> int:
+        return sum(map(len, self.steps))
+
+    def step(self, token_ids: Sequence[int]) -> torch.Tensor:
+        assert not self.closed.is_set(), "stepped after it was closed"
+        self._model.before_step(self)
+        if self.position + len(token_ids) > self.max_length:
+            raise InvalidInput("more tokens than the session holds")
+        self.steps.append(list(token_ids))
+        self._model.stepped.release()
+        return self._model.logits(len(self.steps))
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+class FakeModel:
+    """Says ``answer`` again and again, then ends the text; knobs make it fail or wait."""
+
+    name = NAME
+    num_blocks = 30
+
+    def __init__(self, answer: str = "Once upon a time.", max_length: int = 512, bos: bool = False) -> None:
+        self.tokenizer = byte_tokenizer(bos)
+        self.max_length = max_length
+        self.eos_token_ids = frozenset({self.tokenizer.eos_token_id})
+        self.script: list[int] = [
+            *self.tokenizer(answer, add_special_tokens=False)["input_ids"],
+            self.tokenizer.eos_token_id,
+        ]
+        self.missing: list[int] = []
+        self.looks = 0
+        self.sessions: list[FakeSession] = []
+        self.closed = False
+        self.fail_at: dict[int, Exception] = {}
+        """Step (1 is the first) → what it raises."""
+        self.gate: threading.Semaphore | None = None
+        """If set, every step waits for one release."""
+        self.stepped = threading.Semaphore(0)
+        """Released once per step that was answered."""
+
+    def before_step(self, session: FakeSession) -> None:
+        if self.gate is not None:
+            assert self.gate.acquire(timeout=20), "the test never opened the gate"
+        if (error := self.fail_at.pop(len(session.steps) + 1, None)) is not None:
+            raise error
+
+    def logits(self, step: int) -> torch.Tensor:
+        scores = torch.zeros(len(self.tokenizer))
+        scores[self.script[(step - 1) % len(self.script)]] = 10.0
+        return scores
+
+    def missing_blocks(self) -> list[int]:
+        self.looks += 1
+        return self.missing
+
+    def open_session(self, max_length: int) -> FakeSession:
+        session = FakeSession(self, max_length)
+        self.sessions.append(session)
+        return session
+
+    def close(self) -> None:
+        self.closed = True

@@ -1,0 +1,218 @@
+"""Who generates when: places, waiting, the time limit, and what is freed however an answer ends."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+
+import pytest
+
+from services.common.errors import InvalidInput, Refused, Unavailable
+from services.endpoint.conversation import Conversation, Request
+from services.endpoint.generation import Chunk
+from services.endpoint.scheduler import Scheduler
+from tests.unit.endpoint.fake_model import FakeModel
+
+ASK = Request("Hi", max_new_tokens=40)
+STREAM = Request("Hi", max_new_tokens=40, tokens_per_chunk=1)
+
+
+@asynccontextmanager
+async def scheduler(running: int = 2, waiting: int = 2, time_limit: float = 60.0) -> AsyncIterator[Scheduler]:
+    one = Scheduler(running, waiting, time_limit)
+    yield one
+    await one.close()
+
+
+async def stepped(model: FakeModel) -> None:
+    """Wait for one more step of some session."""
+    assert await asyncio.to_thread(model.stepped.acquire, timeout=20)
+
+
+async def closed(model: FakeModel, index: int = 0) -> None:
+    assert await asyncio.to_thread(model.sessions[index].closed.wait, 20)
+
+
+async def test_pieces_come_in_order_and_the_last_says_so(model: FakeModel) -> None:
+    async with scheduler() as one:
+        chunks = [chunk async for chunk in one.run(Conversation(model, 100), STREAM)]
+    assert "".join(chunk.text for chunk in chunks) == "Once upon a time."
+    assert [chunk.finish is None for chunk in chunks] == [True] * 17 + [False]
+
+
+async def test_a_conversation_stays_open_after_an_answer_and_is_freed_at_its_end(model: FakeModel) -> None:
+    conversation = Conversation(model, 100)
+    async with scheduler() as one:
+        await one.complete(conversation, ASK)
+        assert conversation.usable
+        assert not model.sessions[0].closed.is_set()
+        one.end(conversation)
+        one.end(conversation)
+    assert model.sessions[0].closed.is_set()
+
+
+async def test_no_more_run_at_once_than_there_are_places(model: FakeModel) -> None:
+    model.gate = threading.Semaphore(0)
+    async with scheduler(running=2, waiting=9) as one:
+        answers = [asyncio.create_task(one.complete(Conversation(model, 100), ASK)) for _ in range(5)]
+        model.gate.release(2)
+        await stepped(model)
+        await stepped(model)
+        assert len(model.sessions) == 2
+        model.gate.release(1000)
+        texts = {chunk.text for chunk in await asyncio.gather(*answers)}
+    assert texts == {"Once upon a time."}
+    assert len(model.sessions) == 5
+
+
+async def test_those_who_wait_are_served_in_order(model: FakeModel) -> None:
+    order: list[int] = []
+
+    async def ask(one: Scheduler, number: int) -> None:
+        await one.complete(Conversation(model, 100), ASK)
+        order.append(number)
+
+    async with scheduler(running=1, waiting=9) as one:
+        answers = []
+        for number in range(5):
+            answers.append(asyncio.create_task(ask(one, number)))
+            await asyncio.sleep(0)
+        await asyncio.gather(*answers)
+    assert order == sorted(order)
+
+
+async def test_one_too_many_is_refused_and_the_next_is_served(model: FakeModel) -> None:
+    model.gate = threading.Semaphore(1)
+    async with scheduler(running=1, waiting=1) as one:
+        first = asyncio.create_task(one.complete(Conversation(model, 100), ASK))
+        await stepped(model)
+        second = asyncio.create_task(one.complete(Conversation(model, 100), ASK))
+        refused = Conversation(model, 100)
+        while one.waiting == 0:
+            await asyncio.sleep(0)
+        with pytest.raises(Refused, match="all places are taken and 1 requests wait"):
+            await one.complete(refused, ASK)
+        model.gate.release(1000)
+        await asyncio.gather(first, second)
+        assert (await one.complete(refused, ASK)).text == "Once upon a time."
+
+
+async def test_no_waiting_means_refused_at_once(model: FakeModel) -> None:
+    model.gate = threading.Semaphore(1)
+    async with scheduler(running=1, waiting=0) as one:
+        first = asyncio.create_task(one.complete(Conversation(model, 100), ASK))
+        await stepped(model)
+        with pytest.raises(Refused):
+            await one.complete(Conversation(model, 100), ASK)
+        model.gate.release(1000)
+        await first
+
+
+async def test_one_who_gives_up_waiting_leaves_the_queue(model: FakeModel) -> None:
+    model.gate = threading.Semaphore(1)
+    async with scheduler(running=1, waiting=1) as one:
+        first = asyncio.create_task(one.complete(Conversation(model, 100), ASK))
+        await stepped(model)
+        impatient = asyncio.create_task(one.complete(Conversation(model, 100), ASK))
+        while one.waiting == 0:
+            await asyncio.sleep(0)
+        impatient.cancel()
+        await asyncio.wait([impatient])
+        assert one.waiting == 0
+        model.gate.release(1000)
+        await first
+        await one.complete(Conversation(model, 100), ASK)
+
+
+@pytest.mark.parametrize("request_", [ASK, STREAM])
+async def test_whoever_leaves_stops_the_generation_within_a_step(model: FakeModel, request_: Request) -> None:
+    model.gate = threading.Semaphore(3)
+    conversation = Conversation(model, 100)
+    async with scheduler(running=1, waiting=0) as one:
+        leaver = asyncio.create_task(one.complete(conversation, request_)) if request_ is ASK else None
+        if leaver is None:
+            async with aclosing(one.run(conversation, request_)) as chunks:
+                assert (await anext(chunks)).text == "O"
+                await stepped(model)
+                await stepped(model)
+            await stepped(model)
+        else:
+            for _ in range(3):
+                await stepped(model)
+            leaver.cancel()
+            await asyncio.wait([leaver])
+        model.gate.release(1)
+        await closed(model)
+        assert len(model.sessions[0].steps) <= 4
+        assert not conversation.usable
+        model.gate.release(1000)
+        await free_place(one)
+        assert (await one.complete(Conversation(model, 100), ASK)).text == "Once upon a time."
+
+
+async def free_place(one: Scheduler) -> None:
+    while not one.has_place:
+        await asyncio.sleep(0)
+
+
+async def test_the_place_of_a_step_that_hangs_is_not_given_away(model: FakeModel) -> None:
+    model.gate = threading.Semaphore(0)
+    async with scheduler(running=1, waiting=0, time_limit=0.2) as one:
+        with pytest.raises(Unavailable, match=r"longer than 0\.2 s"):
+            await one.complete(Conversation(model, 100), ASK)
+        with pytest.raises(Refused):
+            await one.complete(Conversation(model, 100), ASK)
+        model.gate.release(1)
+        await closed(model)
+        await free_place(one)
+
+
+async def test_waiting_counts_as_time(model: FakeModel) -> None:
+    model.gate = threading.Semaphore(0)
+    async with scheduler(running=1, waiting=1, time_limit=0.3) as one:
+        asks = [one.complete(Conversation(model, 100), ASK) for _ in range(2)]
+        errors = await asyncio.gather(*asks, return_exceptions=True)
+        assert [type(error) for error in errors] == [Unavailable, Unavailable]
+        assert len(model.sessions) == 1
+        model.gate.release(1)
+
+
+async def test_blocks_that_go_away_end_the_answer_and_the_next_one_works(model: FakeModel) -> None:
+    model.fail_at[3] = Unavailable("blocks 10-19 have no server", "wait for one")
+    conversation = Conversation(model, 100)
+    async with scheduler(running=1) as one:
+        chunks: list[Chunk] = []
+        with pytest.raises(Unavailable, match="blocks 10-19"):
+            async for chunk in one.run(conversation, STREAM):
+                chunks.append(chunk)
+        assert [chunk.text for chunk in chunks] == ["O", "n"]
+        await closed(model)
+        assert not conversation.usable
+        assert (await one.complete(Conversation(model, 100), ASK)).text == "Once upon a time."
+
+
+async def test_a_request_that_does_not_fit_leaves_the_conversation_as_it_was(model: FakeModel) -> None:
+    conversation = Conversation(model, 30)
+    async with scheduler() as one:
+        with pytest.raises(InvalidInput):
+            await one.complete(conversation, Request("x" * 99, max_new_tokens=1))
+        assert conversation.usable
+        assert (await one.complete(conversation, Request("Hi", max_new_tokens=4))).text == "Once"
+
+
+async def test_many_at_once_each_get_their_own_text(model: FakeModel) -> None:
+    async with scheduler(running=8, waiting=100) as one:
+        conversations = [Conversation(model, 100) for _ in range(40)]
+        chunks = await asyncio.gather(*(one.complete(conversation, ASK) for conversation in conversations))
+    assert [chunk.text for chunk in chunks] == ["Once upon a time."] * 40
+
+
+async def test_the_log_of_an_answer_holds_numbers_and_no_text(
+    model: FakeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    async with scheduler() as one:
+        await one.complete(Conversation(model, 100), Request("my secret prompt", max_new_tokens=40))
+    (record,) = [record for record in caplog.records if record.message == "answer ended"]
+    assert (record.prompt_tokens, record.tokens, record.outcome) == (16, 18, "end_of_text")
+    assert not any("secret" in str(vars(record)) or "upon" in str(vars(record)) for record in caplog.records)
