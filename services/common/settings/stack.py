@@ -23,7 +23,8 @@ class StackSettings(Section):
     """The most memory that the endpoint's container may use, such as 6g."""
 
     ca_bundle: Path = Path("/etc/ssl/certs/ca-certificates.crt")
-    """Certificates that the image build trusts, for networks whose proxy signs TLS itself."""
+    """Certificates that the image build trusts, for networks whose proxy signs TLS itself; ``/dev/null`` where
+    no such file is, and pip then trusts its own."""
 
     wheelhouse: Path = Path("images/wheelhouse")
     """Folder of Python wheels that the image build prefers to downloads, for machines without a network."""
