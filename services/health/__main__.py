@@ -11,32 +11,32 @@ from services.common.logs import configure
 from services.common.settings import HealthSettings, LoggingSettings, SwarmSettings
 from services.health.app import create_app
 from services.health.collector import Collector, SwarmDirectory
+from services.swarm.directory import Directory
 
 
 def connect() -> SwarmDirectory:
-    """Open the directory at the peers that are configured now: the bootstrap peer's file may have changed."""
+    """Open the directory at the peers that are configured now.
+
+    They are read at each connection, because the bootstrap peer writes them to a file when it starts.
+    """
     peers = SwarmSettings.load().initial_peers
     if not peers:
         raise InvalidSetting(
             "no peer to enter the swarm through", "set CALYX_INITIAL_PEERS or CALYX_INITIAL_PEERS_FILE"
         )
-    # Here and not above: this import takes seconds, in which the exporter can already say "not checked yet".
-    from services.swarm.directory import Directory  # noqa: PLC0415
-
     return Directory(peers)
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
     try:
-        configure(LoggingSettings.load())
+        logs = LoggingSettings.load()
         settings = HealthSettings.load()
-        swarm = SwarmSettings.load()
     except CalyxError as error:
         sys.stderr.write(f"health: {error}\n")
         return 1
-    log = logging.getLogger("health")
-    log.info("starting", extra={**settings.describe(), "peers": len(swarm.initial_peers)})
+    configure(logs)
+    logging.getLogger("health").info("starting", extra=settings.describe())
     # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(

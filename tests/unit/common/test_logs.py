@@ -51,8 +51,8 @@ def test_text_is_time_level_room_message_and_fields():
 )
 def test_text_quotes_values_that_would_be_read_wrongly(value, printed):
     stream = stream_of()
-    logging.getLogger("room").warning("event", extra={"key": value})
-    assert stream.getvalue().endswith(f"WARNING room event key={printed}\n")
+    logging.getLogger("room").error("event", extra={"key": value})
+    assert stream.getvalue().endswith(f"ERROR room event key={printed}\n")
 
 
 def test_text_stays_one_line_with_a_message_of_several_and_an_exception():
