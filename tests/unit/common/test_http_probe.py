@@ -1,10 +1,13 @@
 """The probe repeats what the room answers, and fails when it does not answer."""
 
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -50,13 +53,26 @@ def test_prints_the_first_line_and_gives_dockers_exit_code(capsys, status, body,
     assert capsys.readouterr().out == printed
 
 
-def test_asks_without_the_proxy_that_docker_may_have_set(monkeypatch, capsys):
+def test_asks_without_the_proxy_that_docker_may_have_set():
+    """In a process of its own, as a health check runs: urllib reads these variables only once."""
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        proxy = f"http://127.0.0.1:{unused.getsockname()[1]}"
         with room(200, b"fine") as port:
-            assert run_probe(port, "/healthz") == 0
-    assert capsys.readouterr().out == "fine\n"
+            ended = subprocess.run(
+                [
+                    sys.executable,
+                    "-c",
+                    f"from services.common.http_probe import *; run_probe({port}, '/healthz')",
+                ],
+                cwd=Path(__file__).parents[3],
+                env={"http_proxy": proxy},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=True,
+            )
+    assert ended.stdout == "fine\n"
 
 
 def test_a_room_that_does_not_listen_is_unhealthy(capsys):

@@ -67,6 +67,18 @@ def test_text_stays_one_line_with_a_message_of_several_and_an_exception():
     assert "Traceback" not in line
 
 
+def test_text_keeps_letters_of_every_language():
+    stream = stream_of()
+    logging.getLogger("room").info("event", extra={"reason": "Größe — falsch"})
+    assert 'reason="Größe — falsch"' in stream.getvalue()
+
+
+def test_the_coloured_copy_of_uvicorns_messages_is_left_out():
+    stream = stream_of()
+    logging.getLogger("uvicorn.error").info("started", extra={"color_message": "\x1b[1mstarted"})
+    assert stream.getvalue().endswith("INFO uvicorn.error started\n")
+
+
 def test_json_holds_the_same_event():
     stream = stream_of(log_format="json")
     logging.getLogger("room").info(
