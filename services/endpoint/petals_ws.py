@@ -83,14 +83,15 @@ class _Connection:
         finally:
             for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-            if self._conversation is not None:
-                self._scheduler.end(self._conversation)
-        for result in results:
-            if isinstance(result, _End):
+            await asyncio.wait(tasks)
+        for task in tasks:
+            error = None if task.cancelled() else task.exception()
+            if isinstance(error, _End):
                 with suppress(WebSocketDisconnect):
-                    await self._send(failure(result.error))
-                    await self._websocket.close(result.code)
+                    await self._send(failure(error.error))
+                    await self._websocket.close(error.code)
+            elif isinstance(error, Exception):
+                presentable(error)
 
     async def _read_ahead(self) -> None:
         while (message := await self._websocket.receive())["type"] != "websocket.disconnect":
@@ -101,16 +102,20 @@ class _Connection:
                 raise _End(1008, Refused(problem, "read the answers before sending more")) from None
 
     async def _answer_all(self) -> None:
-        while True:
-            message = self._parse(await self._next_frame())
-            try:
-                await self._answer(message)
-            except WebSocketDisconnect:
-                return
-            except Exception as error:
-                await self._send(failure(presentable(error)))
-                if self._conversation is not None and not self._conversation.usable:
-                    self._conversation = None
+        try:
+            while True:
+                message = self._parse(await self._next_frame())
+                try:
+                    await self._answer(message)
+                except WebSocketDisconnect:
+                    return
+                except Exception as error:
+                    await self._send(failure(presentable(error)))
+                    if self._conversation is not None and not self._conversation.usable:
+                        self._conversation = None
+        finally:
+            if self._conversation is not None:
+                self._scheduler.end(self._conversation)
 
     async def _next_frame(self) -> Message:
         try:

@@ -8,6 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.common.errors import Unavailable
+from services.common.settings.endpoint import EndpointSettings
+from services.endpoint.app import create_app
 from services.endpoint.models import Models
 from services.endpoint.readiness import Readiness, ranges
 from tests.unit.endpoint.conftest import until_loaded
@@ -30,9 +32,6 @@ def models(model: FakeModel) -> Models:
 
 
 def test_the_process_is_alive_before_any_model_is_loaded(model: FakeModel) -> None:
-    from services.common.settings.endpoint import EndpointSettings
-    from services.endpoint.app import create_app
-
     gate = threading.Event()
 
     def load() -> FakeModel:
