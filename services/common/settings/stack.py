@@ -24,7 +24,7 @@ class StackSettings(Section):
 
     ca_bundle: Path = Path("/etc/ssl/certs/ca-certificates.crt")
     """Certificates that the image build trusts, for networks whose proxy signs TLS itself; ``/dev/null`` where
-    no such file is, and pip then trusts its own."""
+    no such file is, and the build then trusts Debian's."""
 
     wheelhouse: Path = Path("images/wheelhouse")
     """Folder of Python wheels that the image build prefers to downloads, for machines without a network."""
