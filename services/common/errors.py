@@ -23,7 +23,7 @@ class CalyxError(Exception):
         super().__init__(f"{self.problem} — {self.remedy}" if self.remedy else self.problem)
 
     def __reduce__(self) -> tuple[type["CalyxError"], tuple[str, str | None]]:
-        """Errors cross process borders by pickle, which would otherwise pass the joined text as ``problem``."""
+        """Errors cross process borders by pickle, which would pass the joined text as ``problem``."""
         return type(self), (self.problem, self.remedy)
 
 

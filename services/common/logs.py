@@ -8,7 +8,8 @@ from typing import TextIO
 
 from services.common.settings.logging import LoggingSettings
 
-_STANDARD_FIELDS = frozenset(vars(logging.makeLogRecord({})))
+# "color_message" is uvicorn's message once more, for terminals.
+_STANDARD_FIELDS = frozenset({*vars(logging.makeLogRecord({})), "color_message"})
 
 
 def _event_fields(record: logging.LogRecord) -> dict[str, object]:
@@ -44,7 +45,7 @@ class _JsonFormatter(logging.Formatter):
 
 def _quoted(value: object) -> str:
     text = str(value)
-    return json.dumps(text) if any(character in text for character in ' "=\n') else text
+    return json.dumps(text, ensure_ascii=False) if any(character in text for character in ' "=\n') else text
 
 
 def configure(settings: LoggingSettings, stream: TextIO = sys.stderr) -> None:

@@ -101,7 +101,11 @@ def _leave_out_petals_families() -> None:
 
 
 def _join_logs() -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
     importlib.import_module("hivemind.utils.logging").use_hivemind_log_handler("nowhere")
+    root.handlers[:], root.level = handlers, level
+    logging.addLevelName(logging.WARNING, "WARNING")
     importlib.import_module("transformers.utils.logging").disable_progress_bar()
     importlib.import_module("huggingface_hub.utils").disable_progress_bars()
     for noisy in ("hivemind.dht", "hivemind.p2p", "petals.server.memory_cache", "petals.server.handler"):

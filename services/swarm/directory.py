@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hivemind import DHT
+from hivemind.dht import DHTNode
 from petals.data_structures import (
     CHAIN_DELIMITER,
     UID_DELIMITER,
@@ -121,7 +122,11 @@ class Directory:
                 for prefix, record in announced.items()
                 if (info := _parse_model(prefix, getattr(record, "value", None))) is not None
             }
-            return [self._read_model(prefix, models[prefix]) for prefix in sorted(models)]
+            records = [self._read_model(prefix, models[prefix]) for prefix in sorted(models)]
+            # A client that lost its peers finds nothing, or what it remembers, and looks for no new ones.
+            if not self._dht.run_coroutine(_connected_peers, return_future=True).result(_TIMEOUT):
+                raise Unavailable("reading what the swarm announces: no peer is connected")
+            return records
         except (TimeoutError, FutureTimeoutError, asyncio.TimeoutError, OSError) as error:
             raise Unavailable("reading what the swarm announces: the DHT does not answer") from error
 
@@ -132,6 +137,10 @@ class Directory:
     def close(self) -> None:
         """Leave the DHT."""
         self._dht.shutdown()
+
+
+async def _connected_peers(_: DHT, node: DHTNode) -> int:
+    return len(await node.p2p.list_peers())
 
 
 def read_blocks(dht: DHT, prefix: str, num_blocks: int) -> list[RemoteModuleInfo]:

@@ -17,6 +17,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from services.common.errors import InvalidSetting
@@ -33,7 +34,7 @@ WordList = Annotated[list[str], NoDecode, BeforeValidator(_split)]
 
 
 class _FileSource(EnvSettingsSource):
-    """Reads ``<VARIABLE>_FILE``: the value is that file's text without the white space around it."""
+    """Reads ``<VARIABLE>_FILE``: the value is that file's text without the white space around it, if any."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
         """Return the value, the field's key and whether the value is JSON, as pydantic-settings asks."""
@@ -41,10 +42,11 @@ class _FileSource(EnvSettingsSource):
             path = os.environ.get(f"{env_name.upper()}_FILE")
             if path:
                 try:
-                    return Path(path).read_text().strip(), key, is_complex
-                except OSError as error:
+                    return Path(path).read_text().strip() or None, key, is_complex
+                except (OSError, UnicodeDecodeError) as error:
+                    reason = error.strerror if isinstance(error, OSError) else "not a text in UTF-8"
                     raise InvalidSetting(
-                        f"reading {env_name.upper()}_FILE: {error.strerror}: {path}",
+                        f"reading {env_name.upper()}_FILE: {reason}: {path}",
                         "create the file or correct the path",
                     ) from error
         return None, field_name, False
@@ -78,11 +80,17 @@ class Section(BaseSettings):
         """
         try:
             return cls(**overrides)
+        except SettingsError as error:
+            if isinstance(error.__cause__, InvalidSetting):
+                raise error.__cause__ from None
+            raise
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
-            name = str(first["loc"][0]) if first["loc"] else ""
+            # The location is the field's name, or its variable where that is an alias.
+            location = str(first["loc"][0]) if first["loc"] else ""
             variables = cls.variables()
-            variable = variables.get(name, name)
+            variable = variables.get(location, location)
+            name = next((name for name, alias in variables.items() if alias == variable), location)
             field = cls.model_fields.get(name)
             secret = field is not None and "SecretStr" in str(field.annotation)
             got = "" if secret else f", got {first['input']!r}"
