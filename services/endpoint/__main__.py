@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+from typing import NoReturn
 
 import uvicorn
 
@@ -37,8 +38,9 @@ def server_config(settings: EndpointSettings, models: Models) -> uvicorn.Config:
     )
 
 
-def without_exceptions(record: logging.LogRecord) -> bool:
-    """Leave only the kind of an exception in the log: its message may quote what a client sent."""
+def discreet(record: logging.LogRecord) -> bool:
+    """Leave only the kind of an exception in uvicorn's log: its message may quote what a client sent."""
+    vars(record).pop("color_message", None)  # the message again, for terminals
     if record.exc_info and record.exc_info[0] is not None:
         record.kind = record.exc_info[0].__name__
         record.exc_info = None
@@ -54,7 +56,7 @@ def main() -> int:
     except CalyxError as error:
         sys.stderr.write(f"endpoint: {error}\n")
         return 1
-    logging.getLogger("uvicorn.error").addFilter(without_exceptions)
+    logging.getLogger("uvicorn.error").addFilter(discreet)
     logging.getLogger("endpoint").info("starting", extra={**settings.describe(), "model": swarm.model})
 
     def load() -> Model:
@@ -66,10 +68,17 @@ def main() -> int:
 
     # The swarm's client forks helper processes, which must not inherit the server's way to end.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-    # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    # uvicorn raises the signal again once it has shut down.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: leave())
     uvicorn.Server(server_config(settings, Models({swarm.model: load}))).run()
     return 0
+
+
+def leave() -> NoReturn:
+    """End the process at once: a step that hangs in the swarm has a thread that Python would wait for."""
+    logging.shutdown()
+    os._exit(0)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ def petals_http_router(models: Models, scheduler: Scheduler, max_body_bytes: int
             chunk = await _unless_gone(request, _complete(message, models, scheduler))
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
+        except asyncio.CancelledError:  # by the server, when it does not want to wait any longer
+            return _refusal(Unavailable("the endpoint is stopping", "try again when it is back"))
         except Exception as error:
             return _refusal(presentable(error))
         return Response(dump(answer(chunk)), media_type=_JSON)

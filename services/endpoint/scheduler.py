@@ -38,6 +38,7 @@ class Scheduler:
         self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="answer")
         self.waiting = 0
         """How many requests wait for a place."""
+        self._running: dict[asyncio.Future[None], threading.Event] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
@@ -73,6 +74,8 @@ class Scheduler:
             loop.call_soon_threadsafe(outbox.put_nowait, item)
 
         worker = loop.run_in_executor(self._threads, _work, conversation, plan, abandoned, publish)
+        self._running[worker] = abandoned
+        worker.add_done_callback(self._running.pop)
         tokens, finished, outcome = 0, False, "abandoned"
         try:
             while not finished:
@@ -119,9 +122,14 @@ class Scheduler:
             self._in_background(_close(conversation))
 
     async def close(self) -> None:
-        """Let the steps that run end, for a few seconds at most, and take no more work."""
-        if self._closing:
-            await asyncio.wait(self._closing, timeout=_GRACE_SECONDS)
+        """Abandon what runs and wait for its last steps, for a few seconds at most.
+
+        To be called before the models close: a step whose way to the swarm is gone would wait for minutes.
+        """
+        for abandoned in self._running.values():
+            abandoned.set()
+        if last := [*self._running, *self._closing]:
+            await asyncio.wait(last, timeout=_GRACE_SECONDS)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _enter(self) -> None:

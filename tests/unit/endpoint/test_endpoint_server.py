@@ -16,7 +16,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from services.common.settings.endpoint import EndpointSettings
-from services.endpoint.__main__ import server_config, without_exceptions
+from services.endpoint.__main__ import discreet, server_config
 from services.endpoint.models import Models
 from tests.unit.endpoint.conftest import until, until_loaded
 from tests.unit.endpoint.fake_model import NAME, FakeModel
@@ -149,7 +149,7 @@ async def test_no_log_of_any_level_holds_a_prompt(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     uvicorn_log = logging.getLogger("uvicorn.error")
-    uvicorn_log.addFilter(without_exceptions)
+    uvicorn_log.addFilter(discreet)
     try:
         address = listen()
         async with connect(f"ws://{address}/api/v2/generate", logger=logging.getLogger("quiet")) as socket:
@@ -166,7 +166,7 @@ async def test_no_log_of_any_level_holds_a_prompt(
             )
             await client.post(f"http://{address}/api/v1/generate", content=SECRET)
     finally:
-        uvicorn_log.removeFilter(without_exceptions)
+        uvicorn_log.removeFilter(discreet)
     logged = [
         str(vars(record)) for record in caplog.records if not record.name.startswith(("quiet", "httpcore"))
     ]

@@ -46,7 +46,7 @@ def test_a_top_k_beyond_the_vocabulary_leaves_all() -> None:
     }
 
 
-@pytest.mark.parametrize("top_p", [0, 0.3, 0.9, 0.99, 0.99999])
+@pytest.mark.parametrize("top_p", [0, 0.9, 0.99999])
 @pytest.mark.parametrize("spread", [0.3, 3.0])
 @pytest.mark.parametrize("top_k", [None, 40])
 def test_the_nucleus_is_that_of_transformers(top_p: float, spread: float, top_k: int | None) -> None:

@@ -224,3 +224,22 @@ async def test_the_log_of_an_answer_holds_numbers_and_no_text(
     (record,) = [record for record in caplog.records if record.message == "answer ended"]
     assert (record.prompt_tokens, record.tokens, record.outcome) == (16, 18, "end_of_text")
     assert not any("secret" in str(vars(record)) or "upon" in str(vars(record)) for record in caplog.records)
+
+
+async def test_closing_stops_what_runs_before_it_returns(model: FakeModel) -> None:
+    """The models close next: a step that is still under way then would hang."""
+    model.gate = threading.Semaphore(2)
+    async with scheduler() as one:
+        asking = asyncio.create_task(one.complete(Conversation(model, 100), ASK))
+        await stepped(model)
+        await stepped(model)
+        closing = asyncio.create_task(one.close())
+        await asyncio.sleep(0)
+        assert not closing.done()
+        model.gate.release(1000)
+        await closing
+        steps = len(model.sessions[0].steps)
+        assert steps <= 4
+        asking.cancel()
+        await asyncio.wait([asking])
+    assert len(model.sessions[0].steps) == steps
