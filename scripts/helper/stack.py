@@ -19,7 +19,7 @@ _MEANING = {
     "endpoint": "endpoint has the whole model",
     "health": "health page is up",
 }
-_COUNT = re.compile(r"\b\d+\s*(?:/|of)\s*\d+\b")
+_LOADED = re.compile(r"\bloaded block\b.*?\bdone\W+(\d+)\W+of\W+(\d+)")
 
 
 class ContainerEngine(Protocol):
@@ -143,10 +143,10 @@ class Stack:
                 raise self._failure(service, f"ended with exit code {container.exit_code}", line)
             if container.health == "unhealthy":
                 raise self._failure(service, "is unhealthy", line)
-            if (count := _COUNT.search(line)) and count[0] != shown:
-                shown = count[0]
-                self._steps.begin(f"{service}: {line[:100]}")
-            else:
+            if (loaded := _LOADED.search(line)) and loaded[0] != shown:
+                shown = loaded[0]
+                self._steps.begin(f"{service}: loaded block {loaded[1]} of {loaded[2]}")
+            elif not loaded:
                 self._steps.live(f"{service}: {line[:100]}" if line else f"waiting for {service}")
             return False
 
