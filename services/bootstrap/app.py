@@ -43,7 +43,10 @@ def _run(
     settings: BootstrapSettings, swarm: SwarmSettings, heartbeat: Heartbeat, stop: threading.Event
 ) -> None:
     peer = dht.start_peer(
-        swarm.initial_peers, port=settings.bootstrap_port, identity=settings.bootstrap_identity
+        swarm.initial_peers,
+        port=settings.bootstrap_port,
+        identity=settings.bootstrap_identity,
+        announce_host=swarm.announce_host,
     )
     try:
         publish(dht.addresses(peer), settings.bootstrap_addresses)

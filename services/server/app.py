@@ -69,7 +69,7 @@ def _run(settings: ServerSettings, swarm: SwarmSettings, heartbeat: Heartbeat, s
         swarm.initial_peers,
         port=settings.server_port,
         identity=settings.server_identity,
-        announce_host=settings.announce_host,
+        announce_host=swarm.announce_host,
     )
     logger.info(
         "joined the swarm",

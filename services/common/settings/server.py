@@ -30,9 +30,6 @@ class ServerSettings(Section):
     server_identity: Path = Path("/identity/server.key")
     """Private key of the server, made when missing; keeps its peer id over restarts."""
 
-    announce_host: str | None = None
-    """IP address that other peers reach this server at; empty announces every address of the node."""
-
     public_name: str | None = Field(default=None, max_length=60)
     """A name shown beside what this server shares."""
 

@@ -26,6 +26,9 @@ class SwarmSettings(Section):
     """Multiaddrs of peers that are already in the swarm (/ip4/…/tcp/…/p2p/…), with spaces or commas between
     them; compose fills this from the file that the bootstrap peer writes."""
 
+    announce_host: str | None = None
+    """IP address that other peers reach this node at; empty announces every address of the node."""
+
     models_dir: Path = Path("/models")
     """Folder whose sub-folders ``<owner>/<name>`` hold complete models; looked at before the hub."""
 
