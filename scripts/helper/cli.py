@@ -12,11 +12,9 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from scripts.helper.commands import chat, doctor, down, logs, status, up
-from scripts.helper.context import ROOT, Context
+from scripts.helper.context import DEFAULT_PROJECT, ROOT, Context
 from scripts.helper.environment import read_env_file
 from services.common.errors import CalyxError
-
-_DEFAULT_PROJECT = "calyx"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -129,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _dispatch(parsed: argparse.Namespace) -> int:
     os.environ.update(read_env_file(ROOT / ".env", os.environ))
-    project = getattr(parsed, "project", None) or os.environ.get("COMPOSE_PROJECT_NAME") or _DEFAULT_PROJECT
+    project = getattr(parsed, "project", None) or os.environ.get("COMPOSE_PROJECT_NAME") or DEFAULT_PROJECT
     context = Context(project=project)
     match parsed.command:
         case "up":

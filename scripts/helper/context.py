@@ -11,6 +11,15 @@ from scripts.helper.shell import HostShell, Shell
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of ``compose.yaml``."""
 
+DEFAULT_PROJECT = "calyx"
+"""The ``name`` in ``compose.yaml``."""
+
+
+def command_line(project: str, words: str) -> str:
+    """Return how a person calls this helper for a project, as remedies say it."""
+    named = "" if project == DEFAULT_PROJECT else f"--project {project} "
+    return f"./scripts/calyx {named}{words}"
+
 
 @dataclass(frozen=True)
 class Context:

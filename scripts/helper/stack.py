@@ -3,12 +3,13 @@
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from tenacity import RetryError, Retrying, retry_if_result, wait_fixed
 
 from scripts.helper.containers import Container, in_start_order, orphans, stale
+from scripts.helper.context import command_line
 from scripts.helper.progress import Steps
 from services.common.errors import Unavailable
 
@@ -16,9 +17,10 @@ _MEANING = {
     "vpn": "the node's network is up",
     "bootstrap": "bootstrap peer is up",
     "server": "server holds its blocks",
-    "endpoint": "endpoint has the whole model",
+    "endpoint": "endpoint reaches the whole model",
     "health": "health page is up",
 }
+_ENDED = ("exited", "dead", "restarting")
 _LOADED = re.compile(r"\bloaded block\b.*?\bdone\W+(\d+)\W+of\W+(\d+)")
 
 
@@ -113,61 +115,77 @@ class Stack:
             names = [container.service for container in stranded]
             self._steps.step(f"Making anew what lost its network: {', '.join(names)}")
             self._compose.recreate(names)
-        for planned in in_start_order(self._engine.containers(self._project)):
-            self._start(planned.service)
-            self._await(planned.service)
+        waited = _Waiting()
 
-    def _start(self, service: str) -> None:
-        every = self._engine.containers(self._project)
-        container = _named(every, service)
+        def all_ready() -> bool:
+            containers = in_start_order(self._engine.containers(self._project))
+            if not containers:
+                raise Unavailable("the containers are gone", f"run {command_line(self._project, 'up')} again")
+            for container in containers:
+                self._attend(container, containers, waited)
+            return waited.ready >= {container.service for container in containers}
+
+        if not self._timer.until(all_ready):
+            for container in in_start_order(self._engine.containers(self._project)):
+                if not container.ready:
+                    raise self._failure(container, "was not ready in time (--timeout)")
+
+    def _attend(self, container: Container, every: list[Container], waited: "_Waiting") -> None:
+        """Take a container one step on: start it, see that it did not end, or note that it is ready."""
+        service = container.service
+        if service in waited.ready:
+            return
+        if service not in waited.restarts:
+            if not waited.ready.issuperset(set(container.depends_on) & {c.service for c in every}):
+                return
+            self._start(container, every)
+            waited.restarts[service] = container.restarts if container.state == "running" else 0
+        elif container.ready:
+            waited.ready.add(service)
+            self._steps.step(f"{service}: {_MEANING.get(service, 'is up')}")
+        else:
+            self._watch(container, waited)
+
+    def _start(self, container: Container, every: list[Container]) -> None:
         if container.state != "running":
             self._engine.start(container.identity)
         elif container.health == "unhealthy" or container in stale(every):
-            self._steps.step(f"Restarting {service}, which ran but did not work")
+            self._steps.step(f"Restarting {container.service}, which ran but did not work")
             self._engine.restart(container.identity)
 
-    def _await(self, service: str) -> None:
-        before = self._look(service)
-        if before.ready:
-            self._steps.step(f"{service}: {_MEANING.get(service, 'is up')}")
-            return
-        shown = ""
+    def _watch(self, container: Container, waited: "_Waiting") -> None:
+        service = container.service
+        if container.state in _ENDED or container.restarts > waited.restarts[service]:
+            raise self._failure(container, f"ended with exit code {container.exit_code}")
+        if container.health == "unhealthy":
+            raise self._failure(container, "is unhealthy")
+        line = self._engine.last_log_line(container.identity)
+        loaded = _LOADED.search(line)
+        if loaded and waited.shown.get(service) != loaded[0]:
+            waited.shown[service] = loaded[0]
+            self._steps.begin(f"{service}: loaded block {loaded[1]} of {loaded[2]}")
+        elif not loaded:
+            self._steps.live(f"{service}: {line[:100]}" if line else f"waiting for {service}")
 
-        def ready() -> bool:
-            nonlocal shown
-            container = self._look(service)
-            if container.ready:
-                return True
-            line = self._engine.last_log_line(container.identity)
-            if container.state in ("exited", "dead", "restarting") or container.restarts > before.restarts:
-                raise self._failure(service, f"ended with exit code {container.exit_code}", line)
-            if container.health == "unhealthy":
-                raise self._failure(service, "is unhealthy", line)
-            if (loaded := _LOADED.search(line)) and loaded[0] != shown:
-                shown = loaded[0]
-                self._steps.begin(f"{service}: loaded block {loaded[1]} of {loaded[2]}")
-            elif not loaded:
-                self._steps.live(f"{service}: {line[:100]}" if line else f"waiting for {service}")
-            return False
-
-        if not self._timer.until(ready):
-            line = self._engine.last_log_line(before.identity)
-            raise self._failure(service, "was not ready in time (--timeout)", line)
-        self._steps.step(f"{service}: {_MEANING.get(service, 'is up')}")
-
-    def _look(self, service: str) -> Container:
-        return _named(self._engine.containers(self._project), service)
-
-    def _failure(self, service: str, what: str, line: str) -> Unavailable:
+    def _failure(self, container: Container, what: str) -> Unavailable:
+        line = self._engine.last_log_line(container.identity)
         said = f": {line[:300]}" if line else ""
         return Unavailable(
-            f"{service} {what}{said}",
-            f"./scripts/calyx --project {self._project} logs {service} shows more",
+            f"{container.service} {what}{said}",
+            f"{command_line(self._project, f'logs {container.service}')} shows more",
         )
 
 
-def _named(containers: list[Container], service: str) -> Container:
-    for container in containers:
-        if container.service == service:
-            return container
-    raise Unavailable(f"the container of {service} is gone", "run ./scripts/calyx up again")
+@dataclass
+class _Waiting:
+    """What was seen so far.
+
+    Attributes:
+        ready: services that were healthy.
+        restarts: service → how often the engine had restarted it when waiting for it began.
+        shown: service → its latest progress that was shown.
+    """
+
+    ready: set[str] = field(default_factory=set)
+    restarts: dict[str, int] = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)

@@ -5,13 +5,19 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from scripts.helper.chat import Conversation, Tally, conversation
-from scripts.helper.context import Context
+from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
 from scripts.helper.overview import ENDPOINT_PORT, address
 from services.common.errors import InvalidInput, Unavailable
 from services.common.settings import SwarmSettings
 
-_STOPS = ["\nQuestion:", "<|im_end|>", "</s>", "<|eot_id|>"]
+# Only the endpoint's side knows a model's chat template, and this protocol does not offer it. In this form,
+# chat.petals.dev's own, models of every family answer; the first paragraph is the answer, for small models
+# go on with both sides of the talk.
+_QUESTION = "Human: {}\n\nAssistant:"
+_END_OF_ANSWER = "\n\n"
+# Without a stop sequence the endpoint sends the answer as one piece; this one hardly occurs in a text.
+_END_OF_TEXT = "</s>"
 
 
 @dataclass(frozen=True)
@@ -38,7 +44,9 @@ def run(context: Context, options: ChatOptions) -> int:
     engine = Engine.connect(context.environment)
     endpoint = address(engine.containers(context.project), ENDPOINT_PORT)
     if endpoint is None:
-        raise Unavailable(f"{context.project} does not run", "start it by ./scripts/calyx up")
+        raise Unavailable(
+            f"{context.project} does not run", f"start it by {command_line(context.project, 'up')}"
+        )
     model = options.model or SwarmSettings.load().model
     with conversation(int(endpoint.rpartition(":")[2]), model, options.max_length) as session:
         if options.prompt is not None:
@@ -68,19 +76,16 @@ def answer(session: Conversation, question: str, options: ChatOptions, out: Text
         raise InvalidInput(
             "the prompt is empty", 'give one: ./scripts/calyx chat "What is the capital of France?"'
         )
-    # Only the endpoint knows the model's chat template; this form is understood by models of every family.
-    prompt = question if options.raw else f"Question: {question}\nAnswer:"
+    prompt, stop = (question, _END_OF_TEXT) if options.raw else (_QUESTION.format(question), _END_OF_ANSWER)
+    sampling = {} if options.temperature is None else {"do_sample": 1, "temperature": options.temperature}
     tally = Tally()
-    parameters = {} if options.temperature is None else {"do_sample": 1, "temperature": options.temperature}
-    for piece in session.ask(
-        prompt,
-        tally,
-        max_length=options.max_length,
-        stop_sequence=_STOPS[0],
-        extra_stop_sequences=_STOPS[1:],
-        **parameters,
-    ):
-        out.write(piece)
+    # White space is shown once something follows it, so that an answer ends where its last word does.
+    held, begun = "", options.raw
+    for piece in session.ask(prompt, tally, max_length=options.max_length, stop_sequence=stop, **sampling):
+        text = held + piece if begun else piece.lstrip()
+        shown = text.rstrip()
+        held, begun = text[len(shown) :], begun or bool(shown)
+        out.write(shown)
         out.flush()
     out.write("\n")
     if out.isatty():

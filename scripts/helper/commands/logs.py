@@ -7,7 +7,7 @@ import threading
 from collections.abc import Iterable, Iterator
 
 from scripts.helper.containers import Container
-from scripts.helper.context import Context
+from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
 from services.common.errors import CalyxError, InvalidInput, Unavailable
 
@@ -38,7 +38,7 @@ def choose(containers: list[Container], service: str | None, project: str) -> li
         Unavailable: nothing was started.
     """
     if not containers:
-        raise Unavailable(f"{project} has no containers", "start it by ./scripts/calyx up")
+        raise Unavailable(f"{project} has no containers", f"start it by {command_line(project, 'up')}")
     chosen = [container for container in containers if service in (None, container.service)]
     if not chosen:
         names = ", ".join(sorted(container.service for container in containers))

@@ -3,7 +3,7 @@
 import sys
 from datetime import UTC, datetime
 
-from scripts.helper.context import Context
+from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
 from scripts.helper.overview import ModelState, Overview, fetch_json, survey
 from services.common.errors import CalyxError, Unavailable
@@ -26,11 +26,16 @@ def run(context: Context, *, as_json: bool) -> int:
 def why_not_running(overview: Overview) -> CalyxError | None:
     """Return the error that tells what is missing, None when everything runs."""
     if not overview.services:
-        return Unavailable(f"{overview.project} does not run", "start it by ./scripts/calyx up")
+        return Unavailable(
+            f"{overview.project} does not run", f"start it by {command_line(overview.project, 'up')}"
+        )
     bad = [s for s in overview.services if s.state != "running" or s.health not in (None, "healthy")]
     if bad:
         names = ", ".join(f"{s.name} is {s.state if s.state != 'running' else s.health}" for s in bad)
-        return Unavailable(f"{overview.project}: {names}", f"./scripts/calyx logs {bad[0].name} shows why")
+        return Unavailable(
+            f"{overview.project}: {names}",
+            f"{command_line(overview.project, f'logs {bad[0].name}')} shows why",
+        )
     return None
 
 
