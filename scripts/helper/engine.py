@@ -8,7 +8,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from typing import IO, Any, Self
+from pathlib import Path
+from typing import Any, Self
 
 import docker
 import docker.errors
@@ -164,18 +165,18 @@ class Engine:
                     raise explain(f"pulling {name}", str(event["error"]))
                 on_progress(f"{event.get('status', '')} {event.get('progress', '')}".strip())
 
-    def import_image(self, name: str, archive: IO[bytes], changes: list[str]) -> None:
+    def import_image(self, name: str, archive: Path, changes: list[str]) -> None:
         """Make an image of one layer from a tar archive of a file system.
 
         Args:
             name: repository and tag.
-            archive: the tar stream; it is read to its end.
+            archive: a tar file of it.
             changes: Dockerfile instructions such as ``LABEL a=b``.
         """
         repository, _, tag = name.rpartition(":")
         with _doing(f"importing {name}"):
-            answer = self._client.api.import_image_from_stream(
-                archive, repository=repository, tag=tag, changes=changes
+            answer = self._client.api.import_image_from_file(
+                str(archive), repository=repository, tag=tag, changes=changes
             )
             for line in str(answer).splitlines():
                 if line.strip() and "error" in (event := json.loads(line)):
@@ -203,13 +204,14 @@ def _doing(what: str) -> Iterator[None]:
     """Turn the SDK's errors into ours."""
     try:
         yield
+    # An answer of the engine, though also a requests' error: first.
+    except docker.errors.APIError as error:
+        raise explain(what, str(error.explanation or error)) from error
     except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, ConnectionError) as error:
         raise Unavailable(
             f"{what}: the Docker engine stopped answering",
             "see that it runs (./scripts/calyx doctor), then run the command again",
         ) from error
-    except docker.errors.APIError as error:
-        raise explain(what, str(error.explanation or error)) from error
     except docker.errors.DockerException as error:
         raise Broken(f"{what}: {error}") from error
 

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from scripts.helper.install.apt import UPDATE, AptFacts, install_command, read_apt
 from scripts.helper.install.changes import Changes
@@ -48,7 +48,7 @@ class ImageEngine(Protocol):
     def pull(self, name: str, on_progress: Callable[[str], None]) -> None:
         """Fetch it."""
 
-    def import_image(self, name: str, archive: IO[bytes], changes: list[str]) -> None:
+    def import_image(self, name: str, archive: Path, changes: list[str]) -> None:
         """Make it from a tar archive."""
 
 
@@ -110,8 +110,7 @@ class BaseImages:
             self._changes.run(
                 ("tar", "-C", str(root), "--numeric-owner", "--one-file-system", "-cf", str(archive), ".")
             )
-            with archive.open("rb") as stream:
-                self._engine.import_image(name, stream, _CHANGES)
+            self._engine.import_image(name, archive, _CHANGES)
             self._changes.steps.detail(f"{archive.stat().st_size / 1e6:.0f} MB")
 
 
