@@ -1,8 +1,9 @@
-"""Start the bootstrap peer: ``python -m services.bootstrap``."""
+"""Start the bootstrap peer: ``python -m services.bootstrap [heartbeat file]``."""
 
 import sys
+from pathlib import Path
 
 from services.bootstrap.app import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*map(Path, sys.argv[1:])))

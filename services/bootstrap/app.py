@@ -7,10 +7,11 @@ import threading
 from pathlib import Path
 
 from services.common import logs
-from services.common.errors import CalyxError
-from services.common.heartbeat import Heartbeat
+from services.common.errors import Broken, CalyxError
+from services.common.heartbeat import DEFAULT_PATH, Heartbeat
 from services.common.settings import BootstrapSettings, LoggingSettings, SwarmSettings
 from services.swarm import dht
+from services.swarm.processes import end_children
 
 logger = logging.getLogger(__name__)
 
@@ -18,13 +19,22 @@ CHECK_PERIOD = 10.0
 
 
 def publish(addresses: list[str], path: Path) -> None:
-    """Write one multiaddr a line; readers see the old file or the new one, never half of it."""
+    """Write one multiaddr a line; readers see the old file or the new one, never half of it.
+
+    Raises:
+        Broken: the file cannot be written.
+    """
     new = path.with_suffix(".new")
-    new.write_text("\n".join(addresses) + "\n")
-    os.replace(new, path)
+    try:
+        new.write_text("\n".join(addresses) + "\n")
+        os.replace(new, path)
+    except OSError as error:
+        raise Broken(
+            f"writing {path}: {error.strerror}", "set CALYX_BOOTSTRAP_ADDRESSES to a writable place"
+        ) from error
 
 
-def main() -> int:
+def main(heartbeat: Path = DEFAULT_PATH) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -32,10 +42,12 @@ def main() -> int:
     try:
         logs.configure(LoggingSettings.load())
         settings = BootstrapSettings.load()
-        _run(settings, SwarmSettings.load(), Heartbeat(), stop)
+        _run(settings, SwarmSettings.load(), Heartbeat(heartbeat), stop)
     except CalyxError as error:
         logger.error("%s", error)
         return 1
+    finally:
+        end_children()
     return 0
 
 

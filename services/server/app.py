@@ -4,8 +4,7 @@ import logging
 import random
 import signal
 import threading
-
-import psutil
+from pathlib import Path
 
 from services.common import logs
 from services.common.errors import Broken, CalyxError, InvalidSetting
@@ -16,6 +15,7 @@ from services.swarm import dht
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.loading import block_bytes
 from services.swarm.precision import choose_dtype, cpu_computes_bfloat16
+from services.swarm.processes import end_children
 from services.swarm.serving.span_server import SpanOptions, SpanServer, choose_span
 from services.swarm.spec import ModelSpec
 
@@ -31,14 +31,14 @@ class _Stopped(Exception):
     """SIGTERM came while blocks were loading."""
 
 
-def main() -> int:
+def main(heartbeat: Path = DEFAULT_PATH) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
         logs.configure(LoggingSettings.load())
-        _run(ServerSettings.load(), SwarmSettings.load(), Heartbeat(DEFAULT_PATH), stop)
+        _run(ServerSettings.load(), SwarmSettings.load(), Heartbeat(heartbeat), stop)
     except CalyxError as error:
         logger.error("%s", error)
         return 1
@@ -144,13 +144,3 @@ def _serve(server: SpanServer, heartbeat: Heartbeat, stop: threading.Event, *, m
 def _until_next_balance() -> float:
     """Random, so that servers that joined together do not all move together."""
     return random.uniform(0, 2 * MEAN_BALANCE_PERIOD)
-
-
-def end_children(grace: float = 1.0) -> None:
-    """End every process below this one: handlers, DHT and libp2p's daemon outlive their parent otherwise."""
-    children = psutil.Process().children(recursive=True)
-    for child in children:
-        child.terminate()
-    _, alive = psutil.wait_procs(children, timeout=grace)
-    for child in alive:
-        child.kill()

@@ -58,9 +58,10 @@ def blocks_that_fit(free: int, reserve: int, block_bytes: int, cache_bytes_per_b
     per_block = block_bytes + cache_bytes_per_block
     count = (free - reserve) // per_block
     if count < 1:
+        left = max(0, free - reserve)
         raise Unavailable(
-            f"one block takes {per_block / _GIB:.2f} GiB with its cache, and "
-            f"{max(0, free - reserve) / _GIB:.2f} GiB are free beside the reserve of {reserve / _GIB:.0f} GiB",
+            f"one block takes {per_block / _GIB:.2f} GiB with its cache, and {left / _GIB:.2f} GiB are free "
+            f"beside the reserve of {reserve / _GIB:.0f} GiB",
             "free memory, lower CALYX_ATTN_CACHE_TOKENS, or choose a smaller model",
         )
     return count

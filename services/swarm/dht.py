@@ -1,19 +1,24 @@
-"""Joins the swarm's distributed hash table: as a full peer that others can reach, or as a client that only asks."""
+"""Joins the swarm's distributed hash table: as a peer that others reach, or as a client that only asks."""
 
 import ipaddress
 import secrets
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
 from hivemind import DHT, get_dht_time
 from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
+from hivemind.utils.multiaddr import Multiaddr
+from hivemind.utils.multiaddr.exceptions import Error as MultiaddrError
 
-from services.common.errors import InvalidInput, Unavailable
+from services.common.errors import Broken, InvalidInput, Unavailable
 
 _STARTUP_SECONDS = 30
 
 
 def _start(initial_peers: Sequence[str], **options: object) -> DHT:
+    for address in initial_peers:
+        _require_address(address)
     try:
         return DHT(
             initial_peers=list(initial_peers),
@@ -22,16 +27,36 @@ def _start(initial_peers: Sequence[str], **options: object) -> DHT:
             use_auto_relay=False,
             **options,
         )
-    except ValueError as error:
-        raise InvalidInput(
-            f"initial peers {' '.join(initial_peers)}: {error}",
-            "write each as /ip4/<address>/tcp/<port>/p2p/<peer id>",
-        ) from error
     except (P2PDaemonError, TimeoutError, OSError) as error:
-        peers = " ".join(initial_peers) or "none"
+        if not initial_peers:
+            raise Broken(
+                f"starting libp2p's daemon: {error}", "check the key of this peer's identity"
+            ) from error
         raise Unavailable(
-            f"joining the swarm through {peers}: {error}", "check that the bootstrap peer runs and is reachable"
+            f"joining the swarm through {' '.join(initial_peers)}: {error}",
+            "check that the bootstrap peer runs and is reachable",
         ) from error
+
+
+def _require_address(address: str) -> None:
+    try:
+        Multiaddr(address)["p2p"]
+    except MultiaddrError as error:
+        raise InvalidInput(
+            f"initial peer {address}: {error}", "write it as /ip4/<address>/tcp/<port>/p2p/<peer id>"
+        ) from error
+
+
+def _require_free(port: int) -> None:
+    """libp2p listens with SO_REUSEPORT: a second peer on the port would quietly take half of its calls."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("0.0.0.0", port))  # noqa: S104 - as the peer itself will
+        except OSError as error:
+            raise Unavailable(
+                f"listening on TCP port {port}: {error.strerror}", "stop what uses it, or choose another port"
+            ) from error
 
 
 def start_peer(
@@ -48,13 +73,19 @@ def start_peer(
     Raises:
         InvalidInput: an address is malformed.
         Unavailable: no initial peer answers, or the port is taken.
+        Broken: the key cannot be read or made.
     """
+    _require_free(port)
+    if not identity.parent.is_dir():
+        raise Broken(f"identity {identity}: its folder does not exist", "create the folder")
     announce = None
     if announce_host is not None:
         try:
             family = f"ip{ipaddress.ip_address(announce_host).version}"
         except ValueError as error:
-            raise InvalidInput(f"announced host: {error}", "set CALYX_ANNOUNCE_HOST to an IP address") from error
+            raise InvalidInput(
+                f"announced host: {error}", "set CALYX_ANNOUNCE_HOST to an IP address"
+            ) from error
         announce = [f"/{family}/{announce_host}/tcp/{port}"]
     return _start(
         initial_peers,
