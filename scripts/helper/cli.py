@@ -8,7 +8,8 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from scripts.helper.commands import chat, doctor, down, logs, status, up
@@ -98,11 +99,17 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
+def main(
+    arguments: Sequence[str] | None = None,
+    root: Path = ROOT,
+    run: Callable[[argparse.Namespace, Path], int] | None = None,
+) -> int:
+    """Run one command and return the exit code.
 
     Args:
         arguments: of the command line; None takes the process's.
+        root: the folder of ``compose.yaml`` and ``.env``.
+        run: does what the parsed arguments say; None runs the command they name.
     """
     try:
         parsed = build_parser().parse_args(arguments)
@@ -110,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(end.code or 0)
     debug = getattr(parsed, "debug", False)
     try:
-        return _dispatch(parsed)
+        return (run or _run)(parsed, root)
     except KeyboardInterrupt:
         sys.stderr.write("error: interrupted\n")
         return 130
@@ -125,10 +132,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _dispatch(parsed: argparse.Namespace) -> int:
-    os.environ.update(read_env_file(ROOT / ".env", os.environ))
+def _run(parsed: argparse.Namespace, root: Path) -> int:
+    os.environ.update(read_env_file(root / ".env", os.environ))
     project = getattr(parsed, "project", None) or os.environ.get("COMPOSE_PROJECT_NAME") or DEFAULT_PROJECT
-    context = Context(project=project)
+    context = Context(project=project, root=root)
     match parsed.command:
         case "up":
             options = up.UpOptions(yes=parsed.yes, build=not parsed.no_build, timeout=parsed.timeout)

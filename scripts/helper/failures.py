@@ -60,7 +60,7 @@ _KNOWN: tuple[tuple[str, type[CalyxError], str, str], ...] = (
         "check the network; PIP_INDEX_URL names another index, CALYX_WHEELHOUSE a folder of wheels",
     ),
     (
-        r"failed to resolve source metadata|pull access denied|registry-1\.docker\.io",
+        r"failed to resolve source metadata|pull access denied|failed to do request",
         Unavailable,
         "a base image is missing and no registry has it",
         "as root on Debian or Ubuntu, ./scripts/calyx up makes the base images itself",
