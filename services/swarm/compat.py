@@ -15,8 +15,11 @@ What is replaced, and why:
    progress bars of transformers and of the hub are off, since a log is no terminal.
 6. ``__del__`` of Petals' inference sessions: the garbage collector may run it inside the event loop's thread, where
    it waits for that same loop forever. Sessions are closed by ``services.swarm.model.Session.close`` instead.
+7. hivemind's ``cancel_task_if_running``: without an event loop, as when the interpreter ends, it raises before
+   libp2p's daemon has been ended, which then lives on as an orphan.
 """
 
+import asyncio
 import importlib
 import logging
 import os
@@ -118,6 +121,16 @@ def _own_the_closing_of_sessions() -> None:
         session_class.__del__ = lambda self: None
 
 
+def _end_daemons_without_a_loop() -> None:
+    def cancel_task_if_running(task: asyncio.Task[Any] | None) -> None:
+        """Cancel the task if its loop still runs; otherwise it will never run again anyway."""
+        if task is not None and not task.done() and task.get_loop().is_running():
+            task.cancel()
+
+    for user in ("hivemind.p2p.p2p_daemon", "hivemind.p2p.p2p_daemon_bindings.control"):
+        importlib.import_module(user).cancel_task_if_running = cancel_task_if_running
+
+
 def apply() -> None:
     """Check the versions and put every patch in place; safe to call again.
 
@@ -132,4 +145,5 @@ def apply() -> None:
     _leave_out_petals_families()
     importlib.import_module("petals")
     _own_the_closing_of_sessions()
+    _end_daemons_without_a_loop()
     _join_logs()

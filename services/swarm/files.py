@@ -23,7 +23,13 @@ from huggingface_hub.errors import (
 )
 from petals.utils.disk_cache import allow_cache_reads, allow_cache_writes, free_disk_space_for
 from safetensors import SafetensorError, safe_open
-from transformers import AutoConfig, AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
 
 from services.common.errors import Broken, CalyxError, InvalidInput, Unavailable
 from services.common.settings import SwarmSettings
@@ -46,7 +52,9 @@ class ModelFiles:
     def __init__(self, settings: SwarmSettings) -> None:
         self.name = settings.model
         if not _NAME.fullmatch(self.name) or ".." in self.name:
-            raise InvalidInput(f"{self.name!r} is not a model's name", "write it as owner/name, as on the hub")
+            raise InvalidInput(
+                f"{self.name!r} is not a model's name", "write it as owner/name, as on the hub"
+            )
         self._settings = settings
         folder = settings.models_dir / self.name
         self.folder: Path | None = folder if (folder / "config.json").exists() else None
@@ -117,7 +125,9 @@ class ModelFiles:
             except FileNotFoundError:
                 self._index = dict.fromkeys(self._shard_names(SINGLE), SINGLE)
             except (ValueError, KeyError, TypeError) as error:
-                raise Broken(f"weights index of {self.name} is corrupt: {error}", self._mend(INDEX)) from error
+                raise Broken(
+                    f"weights index of {self.name} is corrupt: {error}", self._mend(INDEX)
+                ) from error
         return self._index
 
     def _shard_names(self, shard: str) -> list[str]:
@@ -138,7 +148,9 @@ class ModelFiles:
                 if self.folder is None and attempt == 1:
                     path.resolve().unlink(missing_ok=True)
                     continue
-                raise Broken(f"weights file {shard} of {self.name} is corrupt: {error}", self._mend(shard)) from error
+                raise Broken(
+                    f"weights file {shard} of {self.name} is corrupt: {error}", self._mend(shard)
+                ) from error
         raise AssertionError("unreachable")
 
     def _fetch_weights(self, shard: str) -> Path:
@@ -146,7 +158,8 @@ class ModelFiles:
             return self._fetch(shard)
         except FileNotFoundError as error:
             raise Broken(
-                f"weights file {shard} of {self.name} is missing", "only models in safetensors form can be served"
+                f"weights file {shard} of {self.name} is missing",
+                "only models in safetensors form can be served",
             ) from error
 
     def _fetch(self, filename: str) -> Path:
@@ -197,7 +210,9 @@ class ModelFiles:
         doing = f"{doing} {self.name}"
         causes = _causes(error)
         if any(isinstance(cause, GatedRepoError) for cause in causes):
-            return InvalidInput(f"{doing}: the model asks for permission", "set HF_TOKEN to a token that has it")
+            return InvalidInput(
+                f"{doing}: the model asks for permission", "set HF_TOKEN to a token that has it"
+            )
         if any(isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in causes):
             return InvalidInput(f"{doing}: the hub has no such model", "check CALYX_MODEL and CALYX_REVISION")
         if self.folder is not None:

@@ -18,9 +18,12 @@ from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.files import ModelFiles
 
 
-def _only(base: type[PreTrainedModel], build: Callable[..., None]) -> type[PreTrainedModel]:
+def _only(
+    base: type[PreTrainedModel], build: Callable[..., None], mixin: type = object, **attributes: Any
+) -> type[PreTrainedModel]:
     """Derive a class of which ``build`` makes only a part; transformers finds its weight conversions by name."""
-    return type(base.__name__, (base,), {"__init__": build, "__module__": base.__module__})
+    bases = (base,) if mixin is object else (mixin, base)
+    return type(base.__name__, bases, {"__init__": build, "__module__": base.__module__} | attributes)
 
 
 def _load_exactly(
@@ -68,7 +71,9 @@ def load_block(
     return DecoderBlock(anatomy, index, layer, inputs)
 
 
-def load_ends(files: ModelFiles, anatomy: Anatomy, *, dtype: torch.dtype, middle: nn.Module) -> PreTrainedModel:
+def load_ends(
+    files: ModelFiles, anatomy: Anatomy, *, dtype: torch.dtype, middle: nn.Module, mixin: type = object
+) -> PreTrainedModel:
     """Load embeddings, final norm and head, with ``middle`` in the place of all decoder layers.
 
     Args:
@@ -76,6 +81,8 @@ def load_ends(files: ModelFiles, anatomy: Anatomy, *, dtype: torch.dtype, middle
         anatomy: the model's parts.
         dtype: type of the weights.
         middle: called as a decoder layer would be, once per pass, with hidden states [batch, tokens, hidden].
+        mixin: a class put in front of the model's own; it finds the list that holds ``middle`` by its attribute
+            ``layers_name``.
 
     Raises:
         Broken: weights are missing, of another shape or unreadable.
@@ -86,9 +93,8 @@ def load_ends(files: ModelFiles, anatomy: Anatomy, *, dtype: torch.dtype, middle
         setattr(self.base_model, anatomy.layers_name, nn.ModuleList())
 
     weights = files.weights(lambda name: anatomy.block_of(name) is None)
-    model = _load_exactly(
-        _only(anatomy.causal_lm_class, build), anatomy, weights, dtype, f"the ends of {files.name}"
-    )
+    shell = _only(anatomy.causal_lm_class, build, mixin, layers_name=anatomy.layers_name)
+    model = _load_exactly(shell, anatomy, weights, dtype, f"the ends of {files.name}")
     getattr(model.base_model, anatomy.layers_name).append(middle)
     return model
 
@@ -97,7 +103,9 @@ def block_bytes(anatomy: Anatomy, dtype: torch.dtype) -> int:
     """Return how many bytes the weights of the largest block take in memory."""
     with torch.device("meta"):
         sizes = {
-            layer_class: sum(parameter.numel() for parameter in layer_class(anatomy.config, index).parameters())
+            layer_class: sum(
+                parameter.numel() for parameter in layer_class(anatomy.config, index).parameters()
+            )
             for index, layer_class in enumerate(anatomy.layer_classes)
         }
     return max(sizes.values()) * dtype.itemsize

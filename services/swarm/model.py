@@ -1,19 +1,17 @@
 """The client's side of a model: tokenizer, embeddings, norm and head here; blocks in the swarm."""
 
 import logging
-import threading
 from collections.abc import Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any
 
 import torch
 from hivemind import DHT
 from petals.client.config import ClientConfig
 from petals.client.inference_session import InferenceSession
+from petals.client.remote_sequential import RemoteSequential
 from petals.client.routing import RemoteSequenceManager
 from petals.client.routing.sequence_manager import MissingBlocksError
 from petals.data_structures import ServerState
-from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from services.common.errors import InvalidInput, Unavailable
@@ -22,25 +20,13 @@ from services.swarm.dht import start_client
 from services.swarm.directory import read_blocks
 from services.swarm.loading import load_ends
 from services.swarm.precision import choose_dtype, cpu_computes_bfloat16
+from services.swarm.session import SessionCache, SwarmLayers
 from services.swarm.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
 MAX_STEP_TOKENS = 512
 """A longer prompt is sent in several messages, so that no message outgrows libp2p's limits."""
-
-
-class _SwarmLayers(nn.Module):
-    """Stands in a model's list of layers for all of them: hands hidden states to the session of this thread."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.current = threading.local()
-
-    def forward(self, hidden_states: torch.Tensor, **_: Any) -> torch.Tensor:
-        session: InferenceSession = self.current.session
-        output: torch.Tensor = session.step(hidden_states)
-        return output
 
 
 class SwarmModel:
@@ -50,11 +36,10 @@ class SwarmModel:
         self,
         spec: ModelSpec,
         ends: PreTrainedModel,
-        layers: _SwarmLayers,
         dht: DHT,
         sequence: RemoteSequenceManager,
     ) -> None:
-        self._spec, self._ends, self._layers, self._dht, self._sequence = spec, ends, layers, dht, sequence
+        self._spec, self._ends, self._dht, self._sequence = spec, ends, dht, sequence
         config = spec.anatomy.config
         generation = spec.files.generation_config()
         self.name: str = spec.files.name
@@ -79,27 +64,24 @@ class SwarmModel:
             CalyxError: the model cannot be found or read, or no initial peer answers.
         """
         spec = ModelSpec.find(settings)
-        layers = _SwarmLayers()
-        numbers = choose_dtype(
-            dtype, spec.anatomy.config.dtype, torch.device("cpu"), cpu_computes_bfloat16()
-        )
-        ends = load_ends(spec.files, spec.anatomy, dtype=numbers, middle=layers)
+        cpu = torch.device("cpu")
+        numbers = choose_dtype(dtype, spec.anatomy.config.dtype, cpu, cpu_computes_bfloat16())
         dht = start_client(settings.initial_peers)
-        sequence = RemoteSequenceManager(
-            ClientConfig(
-                initial_peers=settings.initial_peers,
-                dht_prefix=spec.dht_prefix,
-                show_route=False,
-                max_retries=_retries_within(route_timeout),
-                min_backoff=0.5,
-                max_backoff=4,
-                ban_timeout=3,
-                update_period=15,
-            ),
-            [spec.uid(block) for block in range(spec.num_blocks)],
-            dht=dht,
+        config = ClientConfig(
+            initial_peers=settings.initial_peers,
+            dht_prefix=spec.dht_prefix,
+            show_route=False,
+            max_retries=_retries_within(route_timeout),
+            min_backoff=0.5,
+            max_backoff=4,
+            ban_timeout=3,
+            update_period=15,
         )
-        return cls(spec, ends, layers, dht, sequence)
+        sequence = RemoteSequenceManager(
+            config, [spec.uid(block) for block in range(spec.num_blocks)], dht=dht
+        )
+        middle = SwarmLayers(RemoteSequential(config, sequence_manager=sequence))
+        return cls(spec, load_ends(spec.files, spec.anatomy, dtype=numbers, middle=middle), dht, sequence)
 
     def missing_blocks(self) -> list[int]:
         """Ask the DHT now which blocks no server has online; empty means that the model can be used.
@@ -129,18 +111,14 @@ class SwarmModel:
             )
         return Session(self, InferenceSession(self._sequence, max_length), max_length)
 
-    def run(self, session: InferenceSession, token_ids: Sequence[int]) -> torch.Tensor:
+    def run(self, cache: SessionCache, token_ids: Sequence[int]) -> torch.Tensor:
         """Send tokens through embeddings, swarm, norm and head; return float32 logits [vocab] after the last."""
-        self._layers.current.session = session
-        try:
-            with torch.inference_mode():
-                output = self._ends(
-                    input_ids=torch.tensor([list(token_ids)]), use_cache=False, logits_to_keep=1
-                )
-                logits: torch.Tensor = output.logits[0, -1].float()
-                return logits
-        finally:
-            del self._layers.current.session
+        with torch.inference_mode():
+            output = self._ends(
+                input_ids=torch.tensor([list(token_ids)]), past_key_values=cache, logits_to_keep=1
+            )
+            logits: torch.Tensor = output.logits[0, -1].float()
+            return logits
 
     def close(self) -> None:
         """Leave the swarm; open sessions fail from now on."""
@@ -153,6 +131,7 @@ class Session:
 
     def __init__(self, model: SwarmModel, session: InferenceSession, max_length: int) -> None:
         self._model, self._session, self._max_length = model, session, max_length
+        self._cache = SessionCache(session)
 
     @property
     def position(self) -> int:
@@ -175,7 +154,7 @@ class Session:
             )
         try:
             for start in range(0, len(token_ids), MAX_STEP_TOKENS):
-                logits = self._model.run(self._session, token_ids[start : start + MAX_STEP_TOKENS])
+                logits = self._model.run(self._cache, token_ids[start : start + MAX_STEP_TOKENS])
         except MissingBlocksError as error:
             raise Unavailable(
                 f"model {self._model.name}: no server for blocks {_ranges(self._model.missing_blocks())}",

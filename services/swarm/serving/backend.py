@@ -1,17 +1,17 @@
 """Runs one block for Petals' runtime: inference steps over a session's cache, forward and backward."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from hivemind.moe.server.module_backend import ModuleBackend
 from hivemind.utils.tensor_descr import BatchTensorDescriptor, TensorDescriptor
 from petals.data_structures import InferenceMetadata
-from petals.server.backend import TransformerBackend
+from petals.server.backend import TransformerBackend, _MergedInferenceStep
 from petals.server.memory_cache import MemoryCache
-from petals.server.task_pool import PrioritizedTaskPool
 from petals.utils.misc import is_dummy
 
 from services.swarm.family.block import DecoderBlock, cache_bytes_per_token
+from services.swarm.serving.pool import BytesTaskPool
 
 _SCHEMA_TOKENS = 2048
 """Petals announces a tensor of this many tokens as an example; only its type and width are read."""
@@ -67,8 +67,8 @@ class BlockBackend(TransformerBackend):
         )
         self.cache_bytes_per_token = {device: cache_bytes_per_token(block.config, dtype)}
 
-    def _pool(self, function: object, max_task_tokens: int, name: str) -> PrioritizedTaskPool:
-        return PrioritizedTaskPool(
+    def _pool(self, function: object, max_task_tokens: int, name: str) -> BytesTaskPool:
+        return BytesTaskPool(
             function, max_batch_size=max_task_tokens, device=self.device, name=f"{self.name}_{name}"
         )
 
@@ -106,3 +106,19 @@ class BlockBackend(TransformerBackend):
         if not is_dummy(hypo_ids):
             for tensor in cache_tensors:
                 tensor[...] = tensor[hypo_ids.to(tensor.device)]
+
+
+def merge_inference_pools(backends: Mapping[str, BlockBackend]) -> None:
+    """Give all blocks one inference pool, whose tasks run through several blocks in one call.
+
+    Petals' function of this name makes its own kind of pool.
+    """
+    first = next(iter(backends.values()))
+    merged = BytesTaskPool(
+        _MergedInferenceStep(backends),
+        max_batch_size=first.inference_pool.max_batch_size,
+        device=first.device,
+        name="merged_inference",
+    )
+    for backend in backends.values():
+        backend.inference_pool = merged

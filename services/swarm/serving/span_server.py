@@ -13,7 +13,6 @@ import torch
 from hivemind import DHT, MAX_DHT_TIME_DISCREPANCY_SECONDS
 from petals.data_structures import ModelInfo, RemoteModuleInfo, ServerInfo, ServerState
 from petals.server import block_selection
-from petals.server.backend import merge_inference_pools_inplace
 from petals.server.handler import TransformerConnectionHandler
 from petals.server.memory_cache import MemoryCache
 from petals.server.server import ModuleAnnouncerThread, RuntimeWithDeduplicatedPools
@@ -23,7 +22,7 @@ from services.swarm.directory import read_blocks
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.loading import load_block
-from services.swarm.serving.backend import BlockBackend
+from services.swarm.serving.backend import BlockBackend, merge_inference_pools
 from services.swarm.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -49,7 +48,9 @@ class SpanOptions:
 
 def choose_span(dht: DHT, model: ModelSpec, num_blocks: int) -> range:
     """Return the ``num_blocks`` consecutive blocks that the swarm serves worst."""
-    blocks = block_selection.choose_best_blocks(num_blocks, read_blocks(dht, model.dht_prefix, model.num_blocks))
+    blocks = block_selection.choose_best_blocks(
+        num_blocks, read_blocks(dht, model.dht_prefix, model.num_blocks)
+    )
     return range(blocks[0], blocks[-1] + 1)
 
 
@@ -107,9 +108,7 @@ class SpanServer:
                 quant_type=QuantType.NONE.name.lower(),
                 using_relay=False,
             ),
-            ModelInfo(
-                num_blocks=self._model.num_blocks, repository=f"https://huggingface.co/{files.name}"
-            ),
+            ModelInfo(num_blocks=self._model.num_blocks, repository=f"https://huggingface.co/{files.name}"),
             # Petals derives "tokens of cache left" from these two as if a server held one block's keys only
             block_config=SimpleNamespace(
                 hidden_size=cache_bytes // options.dtype.itemsize, num_key_value_groups=1
@@ -141,7 +140,7 @@ class SpanServer:
                 max_task_tokens=options.max_session_tokens,
             )
             on_block_loaded(index)
-        merge_inference_pools_inplace(self._backends)
+        merge_inference_pools(self._backends)
 
     def _serve(self) -> None:
         options = self._options
