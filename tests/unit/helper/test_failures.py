@@ -11,13 +11,13 @@ from services.common.errors import Broken, CalyxError, InvalidSetting, Refused, 
     [
         ("#9 ERROR: write /x: no space left on device", Refused, "no space is left"),
         (
-            "Error response from daemon: driver failed programming external connectivity on endpoint calyx-vpn-1: "
+            "driver failed programming external connectivity on endpoint calyx-vpn-1: "
             "Bind for 127.0.0.1:8000 failed: port is already allocated",
             Refused,
             "port 8000 is taken",
         ),
         (
-            "Error response from daemon: Ports are not available: exposing port TCP 127.0.0.1:8080 -> 0.0.0.0:0: "
+            "Ports are not available: exposing port TCP 127.0.0.1:8080 -> 0.0.0.0:0: "
             "listen tcp 127.0.0.1:8080: bind: address already in use",
             Refused,
             "port 8080 is taken",
@@ -33,7 +33,7 @@ from services.common.errors import Broken, CalyxError, InvalidSetting, Refused, 
             "container toolkit",
         ),
         (
-            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.",
             Unavailable,
             "stopped answering",
         ),

@@ -1,0 +1,57 @@
+from pathlib import Path
+
+import pytest
+
+from scripts.helper.compose import Compose
+from scripts.helper.context import Context
+from scripts.helper.shell import Finished
+from services.common.errors import Refused
+from tests.unit.helper.helper_fakes import FakeShell, Written
+
+
+def context(shell: FakeShell, folder: Path) -> Context:
+    environment = {"XDG_STATE_HOME": str(folder / "state")}
+    return Context("mine", environment=environment, root=folder, steps=Written(), shell=shell)
+
+
+def beginning(folder: Path, *files: str) -> str:
+    named = "".join(f" --file {folder / name}" for name in files)
+    return (
+        "docker compose --ansi never --progress plain --project-name mine "
+        f"--project-directory {folder}{named}"
+    )
+
+
+def test_project_files_and_variables_are_named_in_every_call(tmp_path: Path) -> None:
+    shell = FakeShell({"docker compose": ""})
+    compose = Compose(context(shell, tmp_path), gpu=False, environment={"CALYX_WHEELHOUSE": "/wheels"})
+    compose.build(lambda _: None)
+    compose.create()
+    compose.recreate(["server"])
+    compose.down(volumes=False)
+    compose.down(volumes=True)
+    start = beginning(tmp_path, "compose.yaml")
+    assert shell.calls == [
+        f"{start} build",
+        f"{start} create --no-build --remove-orphans",
+        f"{start} create --no-build --force-recreate server",
+        f"{start} down --remove-orphans",
+        f"{start} down --remove-orphans --volumes",
+    ]
+    assert all(given == {"CALYX_WHEELHOUSE": "/wheels"} for given in shell.environments)
+
+
+def test_a_gpu_adds_its_fragment(tmp_path: Path) -> None:
+    shell = FakeShell({"docker compose": ""})
+    Compose(context(shell, tmp_path), gpu=True).create()
+    assert shell.calls[0].startswith(beginning(tmp_path, "compose.yaml", "compose.gpu.yaml"))
+
+
+def test_a_failure_is_explained_and_its_whole_output_kept(tmp_path: Path) -> None:
+    output = "#9 1.2 writing\n#9 ERROR: write /x: no space left on device\n"
+    where = context(FakeShell({"docker compose": Finished(17, output)}), tmp_path)
+    lines: list[str] = []
+    with pytest.raises(Refused, match="building the images: no space is left"):
+        Compose(where, gpu=False).build(lines.append)
+    assert lines == output.splitlines()
+    assert where.compose_log.read_text() == f"$ docker compose build\n{output}exit 17\n"

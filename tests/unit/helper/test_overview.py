@@ -1,0 +1,93 @@
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from scripts.helper.commands.status import render, why_not_running
+from scripts.helper.containers import Container
+from scripts.helper.overview import Overview, fetch_json, survey
+from tests.unit.helper.helper_fakes import container, moment
+
+STATE: dict[str, Any] = {
+    "models": [
+        {
+            "name": "a/b",
+            "dht_prefix": "b-hf",
+            "num_blocks": 30,
+            "healthy": False,
+            "missing_blocks": [0, 1, 2, 7],
+            "servers": [{"peer_id": "x"}],
+        }
+    ]
+}
+VPN = container("vpn", ports=((8000, 9000), (8080, 9080)), started_at=moment(0))
+
+
+def overview(*containers: Container, state: dict[str, Any] | None = None) -> Overview:
+    asked: list[str] = []
+
+    def fetch(url: str) -> dict[str, Any] | None:
+        asked.append(url)
+        return state
+
+    found = survey("calyx", list(containers), fetch)
+    assert asked in ([], ["http://127.0.0.1:9080/api/v1/state"])
+    return found
+
+
+def test_json_keeps_its_shape() -> None:
+    assert json.loads(overview(VPN, state=STATE).to_json()) == {
+        "project": "calyx",
+        "running": True,
+        "endpoint": "http://127.0.0.1:9000",
+        "health": "http://127.0.0.1:9080",
+        "services": [
+            {"name": "vpn", "state": "running", "health": "healthy", "since": "2026-01-01T12:00:00+00:00"}
+        ],
+        "models": [
+            {
+                "name": "a/b",
+                "blocks": 30,
+                "online_blocks": 26,
+                "missing_blocks": [0, 1, 2, 7],
+                "healthy": False,
+                "servers": 1,
+            }
+        ],
+    }
+
+
+def test_lines_for_people() -> None:
+    server = container("server", health="starting", depends_on=("vpn",), started_at=moment(59))
+    lines = render(overview(VPN, server, state=STATE), moment(0) + timedelta(minutes=61))
+    assert lines[1] == "vpn         running     healthy     1 hour"
+    assert lines[2] == "server      running     starting    1 hour"
+    assert lines[-3:] == [
+        "endpoint  http://127.0.0.1:9000",
+        "health    http://127.0.0.1:9080",
+        "model     a/b: 26 of 30 blocks on 1 server, missing 0-2, 7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("age", "words"), [(0, "0 seconds"), (90, "1 minute"), (7200, "2 hours"), (86400 * 3, "3 days")]
+)
+def test_how_long_ago(age: int, words: str) -> None:
+    assert render(overview(VPN), moment(0) + timedelta(seconds=age))[1].endswith(words)
+
+
+def test_a_health_service_that_does_not_answer() -> None:
+    assert "unknown" in render(overview(VPN), moment(1))[-1]
+
+
+def test_why_a_stack_is_not_running() -> None:
+    assert why_not_running(overview(VPN)) is None
+    assert str(why_not_running(overview())) == "calyx does not run — start it by ./scripts/calyx up"
+    ended = overview(VPN, container("server", "exited"), container("health", health="unhealthy"))
+    assert not ended.running
+    assert str(why_not_running(ended)).startswith("calyx: health is unhealthy, server is exited — ")
+
+
+def test_nothing_at_an_address() -> None:
+    assert fetch_json("http://127.0.0.1:9/", limit=0.5) is None
