@@ -1,4 +1,4 @@
-"""Where pip finds PyTorch's CPU build on this machine: ``python -m scripts.helper.torch_source`` prints pip's options.
+"""Where pip finds PyTorch's CPU build here: ``python -m scripts.helper.torch_source`` prints pip's options.
 
 The rule is that of the image build: a wheel of torch in the wheelhouse makes PyTorch's own index needless.
 """
