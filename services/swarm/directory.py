@@ -4,7 +4,6 @@ Models are announced under ``_petals.models`` (by prefix), servers under one key
 ``ModuleAnnouncerThread``. Everything read here was written by strangers: what does not fit is left out.
 """
 
-import asyncio
 import logging
 import math
 from collections.abc import Sequence
@@ -127,7 +126,7 @@ class Directory:
             if not self._dht.run_coroutine(_connected_peers, return_future=True).result(_TIMEOUT):
                 raise Unavailable("reading what the swarm announces: no peer is connected")
             return records
-        except (TimeoutError, FutureTimeoutError, asyncio.TimeoutError, OSError) as error:
+        except (TimeoutError, FutureTimeoutError, OSError) as error:
             raise Unavailable("reading what the swarm announces: the DHT does not answer") from error
 
     def _read_model(self, prefix: str, info: ModelInfo) -> ModelRecord:
