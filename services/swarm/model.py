@@ -47,6 +47,7 @@ class SwarmModel:
         self.max_length: int = config.max_position_embeddings
         self.vocab_size: int = config.vocab_size
         self.num_blocks: int = spec.num_blocks
+        self.dtype: torch.dtype = ends.dtype
         self.eos_token_ids = _token_ids(
             generation.eos_token_id if generation else config.eos_token_id
         ) | _token_ids(self.tokenizer.eos_token_id)

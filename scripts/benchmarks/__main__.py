@@ -1,0 +1,41 @@
+"""``./scripts/bench [stack|stream …]``: run the benchmarks and print a table; the figures go to artifacts/ too."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.benchmarks import stack, stream
+from scripts.benchmarks.figures import Figure, table
+from services.common.errors import CalyxError
+
+_ROOT = Path(__file__).resolve().parents[2]
+_BENCHMARKS: dict[str, Callable[[Path, str], list[Figure]]] = {
+    "stack": stack.measure,
+    "stream": stream.measure,
+}
+
+
+def main() -> int:
+    """Run what the command line names, all benchmarks when it names none."""
+    parser = argparse.ArgumentParser(prog="./scripts/bench", description=__doc__)
+    parser.add_argument("benchmark", nargs="*", choices=[*_BENCHMARKS, []], help="default: all of them")
+    parser.add_argument("--project", default="calyx", help="Compose project name (default: calyx)")
+    arguments = parser.parse_args()
+    figures: list[Figure] = []
+    try:
+        for name in arguments.benchmark or _BENCHMARKS:
+            figures += _BENCHMARKS[name](_ROOT, arguments.project)
+    except CalyxError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    sys.stdout.write(table(figures))
+    target = _ROOT / "artifacts" / "bench.json"
+    target.parent.mkdir(exist_ok=True)
+    target.write_text(json.dumps([figure.__dict__ for figure in figures], indent=2) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
