@@ -11,8 +11,8 @@ class Figure:
     Attributes:
         name: what was measured.
         value: the measurement.
-        unit: of value and goal: ``s``, ``MB``, ``tokens/s`` or ``×`` for a ratio of two figures of one run.
-        goal: what it should be at most (``s``, ``MB``) or at least (``×``); None when it is only context.
+        unit: of value and goal: ``s``, ``MB``, ``tokens/s`` or ``x`` for a ratio of two figures of one run.
+        goal: what it should be at most (``s``, ``MB``) or at least (``x``); None when it is only context.
     """
 
     name: str
@@ -25,7 +25,7 @@ class Figure:
         """Whether the goal is met; None without one."""
         if self.goal is None:
             return None
-        return self.value >= self.goal if self.unit == "×" else self.value <= self.goal
+        return self.value >= self.goal if self.unit == "x" else self.value <= self.goal
 
 
 def table(figures: Sequence[Figure]) -> str:
@@ -35,7 +35,7 @@ def table(figures: Sequence[Figure]) -> str:
     for figure in figures:
         line = f"{figure.name:<{width}}  {figure.value:10.2f} {figure.unit:<8}"
         if figure.goal is not None:
-            bound = "≥" if figure.unit == "×" else "≤"
+            bound = "≥" if figure.unit == "x" else "≤"
             line += f"  goal {bound} {figure.goal:g}  {'met' if figure.met else 'MISSED'}"
         lines.append(line.rstrip())
     return "\n".join(lines) + "\n"

@@ -96,7 +96,7 @@ def _restore_transformers_names() -> None:
         )
         return found
 
-    transformers_utils.get_file_from_repo = get_file_from_repo
+    transformers_utils.get_file_from_repo = get_file_from_repo  # type: ignore[attr-defined]
 
 
 def _leave_out_petals_families() -> None:
@@ -106,7 +106,9 @@ def _leave_out_petals_families() -> None:
 def _join_logs() -> None:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    importlib.import_module("hivemind.utils.logging").use_hivemind_log_handler("nowhere")
+    hivemind_logging: Any = importlib.import_module("hivemind.utils.logging")
+    hivemind_logging.use_hivemind_log_handler("nowhere")
+    hivemind_logging.use_hivemind_log_handler = lambda where: None  # Petals' modules call it when imported
     root.handlers[:], root.level = handlers, level
     logging.addLevelName(logging.WARNING, "WARNING")
     importlib.import_module("transformers.utils.logging").disable_progress_bar()
@@ -128,7 +130,7 @@ def _end_daemons_without_a_loop() -> None:
             task.cancel()
 
     for user in ("hivemind.p2p.p2p_daemon", "hivemind.p2p.p2p_daemon_bindings.control"):
-        importlib.import_module(user).cancel_task_if_running = cancel_task_if_running
+        importlib.import_module(user).cancel_task_if_running = cancel_task_if_running  # type: ignore[attr-defined]
 
 
 def apply() -> None:
@@ -143,7 +145,7 @@ def apply() -> None:
     _restore_hivemind_names()
     _restore_transformers_names()
     _leave_out_petals_families()
+    _join_logs()
     importlib.import_module("petals")
     _own_the_closing_of_sessions()
     _end_daemons_without_a_loop()
-    _join_logs()

@@ -134,9 +134,12 @@ class ModelFiles:
         return self._open_shard(shard, lambda opened: list(opened.keys()))
 
     def _read_shard(self, shard: str, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
-        return self._open_shard(
-            shard, lambda opened: {name: opened.get_tensor(name) for name in opened.keys() if wanted(name)}
-        )
+        def read(opened: Any) -> dict[str, torch.Tensor]:
+            names = opened.keys()
+            return {name: opened.get_tensor(name) for name in names if wanted(name)}
+
+        weights: dict[str, torch.Tensor] = self._open_shard(shard, read)
+        return weights
 
     def _open_shard(self, shard: str, read: Callable[[Any], Any]) -> Any:
         for attempt in (1, 2):

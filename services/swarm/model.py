@@ -82,7 +82,19 @@ class SwarmModel:
             config, [spec.uid(block) for block in range(spec.num_blocks)], dht=dht
         )
         middle = SwarmLayers(RemoteSequential(config, sequence_manager=sequence))
-        return cls(spec, load_ends(spec.files, spec.anatomy, dtype=numbers, middle=middle), dht, sequence)
+        model = cls(spec, load_ends(spec.files, spec.anatomy, dtype=numbers, middle=middle), dht, sequence)
+        model._warm_up()
+        return model
+
+    def _warm_up(self) -> None:
+        """Connect to servers and run one token, so that the first request does not pay for it."""
+        try:
+            if not self.missing_blocks():
+                session = self.open_session(1)
+                session.step([0])
+                session.close()
+        except Unavailable as error:
+            logger.info("the swarm is not ready yet", extra={"model": self.name, "problem": str(error)})
 
     def missing_blocks(self) -> list[int]:
         """Ask the DHT now which blocks no server has online; empty means that the model can be used.

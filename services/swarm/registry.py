@@ -64,12 +64,15 @@ class _InTheSwarm:
         if session is not None:
             yield session
             return
-        new, total = kwargs.get("max_new_tokens"), kwargs.get("max_length")
-        if new is None and total is None:
+        if kwargs.get("max_new_tokens") is not None:
+            length = prompt_length + int(kwargs["max_new_tokens"])
+        elif kwargs.get("max_length") is not None:
+            length = int(kwargs["max_length"])
+        else:
             raise InvalidInput(
                 "generating in the swarm: no length is given", "pass max_new_tokens or max_length"
             )
-        with self.inference_session(prompt_length + new if new is not None else total) as opened:
+        with self.inference_session(length) as opened:
             yield opened
 
 

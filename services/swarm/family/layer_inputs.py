@@ -4,7 +4,7 @@ Every architecture of transformers computes these in its own ``forward``. Instea
 ``forward`` run with recorders in the place of the layers, once per step for all blocks together.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -69,6 +69,6 @@ class LayerInputs:
         if step != self._step:
             with torch.no_grad():
                 self._hollow(inputs_embeds=hidden_states, past_key_values=past, use_cache=past is not None)
-            self._inputs = [recorder.recorded for recorder in self._recorders]
+            self._inputs = [cast(_Recorder, recorder).recorded for recorder in self._recorders]
             self._step = step
         return self._inputs[block] | {"past_key_values": past}

@@ -1,6 +1,7 @@
 """Runs one block for Petals' runtime: inference steps over a session's cache, forward and backward."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from hivemind.moe.server.module_backend import ModuleBackend
@@ -61,7 +62,7 @@ class BlockBackend(TransformerBackend):
         self.inference_pool = self._pool(self.inference_step, max_task_tokens, "inference")
         self.forward_pool = self._pool(self.forward, max_task_tokens, "forward")
         self.backward_pool = self._pool(self.backward, max_task_tokens, "backward")
-        self.inference_schema = (
+        self.inference_schema: Any = (
             (hidden, BatchTensorDescriptor((), dtype=dtype), BatchTensorDescriptor((), dtype=torch.int64)),
             {},
         )

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 import petals
 import torch
@@ -141,10 +142,27 @@ class SpanServer:
             )
             on_block_loaded(index)
         merge_inference_pools(self._backends)
+        self._warm_up()
+
+    @torch.inference_mode()
+    def _warm_up(self) -> None:
+        """Run a prompt and a token, so that no session pays for the kernels that libraries prepare at first use."""
+        for tokens in (16, 1):
+            hidden = torch.zeros(
+                1,
+                tokens,
+                self._model.anatomy.config.hidden_size,
+                dtype=self._options.dtype,
+                device=self._options.device,
+            )
+            for backend in self._backends.values():
+                shapes = backend.get_inference_cache_descriptors(batch_size=1, max_length=tokens)
+                keys, values = (shape.make_zeros() for shape in shapes)
+                hidden = backend.block.step(hidden, keys, values, 0)
 
     def _serve(self) -> None:
         options = self._options
-        queues = [mp.Queue() for _ in range(options.num_handlers)]
+        queues: list[Any] = [mp.Queue() for _ in range(options.num_handlers)]
         self._handlers = [
             TransformerConnectionHandler(
                 self._dht,
