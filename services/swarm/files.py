@@ -5,23 +5,24 @@ limit: the least recently used files make room (``petals.utils.disk_cache``).
 """
 
 import json
+import logging
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import torch
 from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url
 from huggingface_hub.errors import (
     EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
+    StrictDataclassError,
 )
 from petals.utils.disk_cache import allow_cache_reads, allow_cache_writes, free_disk_space_for
+from pydantic import ByteSize
 from safetensors import SafetensorError, safe_open
 from transformers import (
     AutoConfig,
@@ -33,6 +34,10 @@ from transformers import (
 
 from services.common.errors import Broken, CalyxError, InvalidInput, Unavailable
 from services.common.settings import SwarmSettings
+from services.swarm.family.verified import require_verified
+from services.swarm.hub_errors import explain
+
+logger = logging.getLogger(__name__)
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
@@ -69,36 +74,39 @@ class ModelFiles:
             "cache_dir": str(self._settings.cache_dir),
         }
 
-    def _load(self, what: str, auto_class: Any) -> Any:
+    def _load(self, what: str, read: Callable[..., Any]) -> Any:
         try:
             if self.folder is not None:
-                return auto_class.from_pretrained(self.folder)
-            return auto_class.from_pretrained(
-                self.name, local_files_only=self._settings.hf_hub_offline, **self._hub
-            )
-        except (OSError, ValueError, KeyError, HfHubHTTPError) as error:
+                return read(self.folder)
+            return read(self.name, local_files_only=self._settings.hf_hub_offline, **self._hub)
+        except (OSError, ValueError, KeyError, TypeError, httpx2.HTTPError, StrictDataclassError) as error:
             raise self._explain(f"reading the {what} of", error) from error
 
     def config(self) -> PreTrainedConfig:
         """Return the model's configuration.
 
         Raises:
-            InvalidInput: there is no such model, or its architecture is unknown to transformers.
+            InvalidInput: there is no such model, or its architecture is not supported.
             Unavailable: the hub does not answer.
-            Broken: the local folder is unreadable.
+            Broken: the file is unreadable.
         """
-        config: PreTrainedConfig = self._load("configuration", AutoConfig)
+        # Looked at first, because transformers explains an architecture that it does not know at great length
+        raw, _ = self._load("configuration", PreTrainedConfig.get_config_dict)
+        require_verified(raw.get("model_type") if isinstance(raw, dict) else None, self.name)
+        config: PreTrainedConfig = self._load(
+            "configuration", partial(AutoConfig.from_pretrained, trust_remote_code=False)
+        )
         return config
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """Return the model's tokenizer; raises as ``config`` does."""
-        tokenizer: PreTrainedTokenizerBase = self._load("tokenizer", AutoTokenizer)
+        tokenizer: PreTrainedTokenizerBase = self._load("tokenizer", AutoTokenizer.from_pretrained)
         return tokenizer
 
     def generation_config(self) -> GenerationConfig | None:
         """Return how the model's authors generate with it, or None if they do not say."""
         try:
-            generation: GenerationConfig = self._load("generation settings", GenerationConfig)
+            generation: GenerationConfig = self._load("generation settings", GenerationConfig.from_pretrained)
             return generation
         except CalyxError:
             return None
@@ -114,56 +122,58 @@ class ModelFiles:
         shards = sorted({shard for name, shard in index.items() if wanted(name)})
         weights: dict[str, torch.Tensor] = {}
         for shard in shards:
-            weights |= self._read_shard(shard, wanted)
+            weights |= self._read_shard(
+                shard,
+                lambda opened: {name: opened.get_tensor(name) for name in filter(wanted, opened.keys())},
+            )
         return weights
 
     def _weight_index(self) -> dict[str, str]:
         if self._index is None:
             try:
-                path = self._fetch(INDEX)
-                self._index = dict(json.loads(path.read_text())["weight_map"])
-            except FileNotFoundError:
-                self._index = dict.fromkeys(self._shard_names(SINGLE), SINGLE)
-            except (ValueError, KeyError, TypeError) as error:
-                raise Broken(
-                    f"weights index of {self.name} is corrupt: {error}", self._mend(INDEX)
-                ) from error
+                self._index = self._read(INDEX, _parse_index)
+            except (FileNotFoundError, Unavailable):  # without the hub, nobody can say that there is no index
+                self._index = dict.fromkeys(
+                    self._read_shard(SINGLE, lambda opened: list(opened.keys())), SINGLE
+                )
         return self._index
 
-    def _shard_names(self, shard: str) -> list[str]:
-        return self._open_shard(shard, lambda opened: list(opened.keys()))
+    def _read_shard(self, shard: str, take: Callable[[Any], Any]) -> Any:
+        def read(path: Path) -> Any:
+            with safe_open(path, framework="pt") as opened:
+                return take(opened)
 
-    def _read_shard(self, shard: str, wanted: Callable[[str], bool]) -> dict[str, torch.Tensor]:
-        def read(opened: Any) -> dict[str, torch.Tensor]:
-            names = opened.keys()
-            return {name: opened.get_tensor(name) for name in names if wanted(name)}
-
-        weights: dict[str, torch.Tensor] = self._open_shard(shard, read)
-        return weights
-
-    def _open_shard(self, shard: str, read: Callable[[Any], Any]) -> Any:
-        for attempt in (1, 2):
-            path = self._fetch_weights(shard)
-            try:
-                with self._reading(), safe_open(path, framework="pt") as opened:
-                    return read(opened)
-            except (SafetensorError, OSError) as error:
-                if self.folder is None and attempt == 1:
-                    path.resolve().unlink(missing_ok=True)
-                    continue
-                raise Broken(
-                    f"weights file {shard} of {self.name} is corrupt: {error}", self._mend(shard)
-                ) from error
-        raise AssertionError("unreachable")
-
-    def _fetch_weights(self, shard: str) -> Path:
         try:
-            return self._fetch(shard)
+            return self._read(shard, read)
         except FileNotFoundError as error:
             raise Broken(
                 f"weights file {shard} of {self.name} is missing",
                 "only models in safetensors form can be served",
             ) from error
+
+    def _read(self, filename: str, read: Callable[[Path], Any]) -> Any:
+        """Return what ``read`` makes of the file; a corrupt download is replaced once.
+
+        Raises:
+            FileNotFoundError: the model has no such file.
+            Broken: the file is corrupt.
+        """
+        replaceable = self.folder is None and not self._settings.hf_hub_offline
+        while True:
+            path = self._fetch(filename)
+            try:
+                with self._reading():
+                    return read(path)
+            except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+                if not replaceable:
+                    place = self.folder or self._settings.cache_dir
+                    raise Broken(
+                        f"{filename} of {self.name} is corrupt: {error}",
+                        f"delete {filename} under {place} and put a good copy there",
+                    ) from error
+            logger.warning("a downloaded file is corrupt", extra={"model": self.name, "file": filename})
+            path.resolve().unlink(missing_ok=True)
+            replaceable = False
 
     def _fetch(self, filename: str) -> Path:
         """Return the file's path, downloaded if need be; FileNotFoundError if the model has no such file."""
@@ -177,6 +187,8 @@ class ModelFiles:
         except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
             if self._settings.hf_hub_offline:
                 raise self._explain(f"finding {filename} of", error) from error
+        except OSError as error:
+            raise self._explain(f"looking for {filename} of", error) from error
         return self._download(filename)
 
     def _download(self, filename: str) -> Path:
@@ -184,54 +196,33 @@ class ModelFiles:
         try:
             with allow_cache_writes(self._hub["cache_dir"]):
                 url = hf_hub_url(self.name, filename, revision=self._settings.revision, endpoint=endpoint)
-                size = get_hf_file_metadata(url, token=self._hub["token"]).size
-                free_disk_space_for(
-                    size or 0,
-                    cache_dir=self._hub["cache_dir"],
-                    max_disk_space=int(self._settings.cache_limit),
-                )
+                self._make_room(filename, get_hf_file_metadata(url, token=self._hub["token"]).size or 0)
                 return Path(hf_hub_download(self.name, filename, endpoint=endpoint, **self._hub))
         except EntryNotFoundError as error:
             raise FileNotFoundError(filename) from error
-        except RuntimeError as error:  # what free_disk_space_for raises
-            raise Broken(
-                f"no space for {filename} of {self.name} in {self._settings.cache_dir}: {error}",
-                "free space, raise CALYX_CACHE_LIMIT, or serve fewer blocks",
-            ) from error
-        except (HfHubHTTPError, OSError) as error:
+        except (OSError, httpx2.HTTPError) as error:
             raise self._explain(f"downloading {filename} of", error) from error
+
+    def _make_room(self, filename: str, size: int) -> None:
+        limit = self._settings.cache_limit
+        try:
+            free_disk_space_for(size, cache_dir=self._hub["cache_dir"], max_disk_space=int(limit))
+        except RuntimeError as error:
+            raise Broken(
+                f"no space for the {ByteSize(size).human_readable()} of {filename} of {self.name} in "
+                f"{self._settings.cache_dir}, which may hold {limit.human_readable()}",
+                "free space on the disk, raise CALYX_CACHE_LIMIT, or serve fewer blocks",
+            ) from error
 
     def _reading(self) -> Any:
         return allow_cache_reads(self._hub["cache_dir"])
 
-    def _mend(self, filename: str) -> str:
-        place = self.folder or self._settings.cache_dir
-        return f"delete {filename} under {place} and put a good copy there"
-
     def _explain(self, doing: str, error: Exception) -> CalyxError:
-        """Say what went wrong in the words of somebody who runs a node."""
-        doing = f"{doing} {self.name}"
-        causes = _causes(error)
-        if any(isinstance(cause, GatedRepoError) for cause in causes):
-            return InvalidInput(
-                f"{doing}: the model asks for permission", "set HF_TOKEN to a token that has it"
-            )
-        if any(isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in causes):
-            return InvalidInput(f"{doing}: the hub has no such model", "check CALYX_MODEL and CALYX_REVISION")
-        if self.folder is not None:
-            return Broken(f"{doing} from {self.folder}: {error}", "put a complete copy of the model there")
-        if any(isinstance(cause, OSError | HfHubHTTPError) for cause in causes):
-            return Unavailable(
-                f"{doing}: not in {self._settings.models_dir} or {self._settings.cache_dir}, "
-                f"and the hub does not answer",
-                "check CALYX_MODEL and the network, or put the files there",
-            )
-        return InvalidInput(f"{doing}: {error}", "choose another model")
+        return explain(f"{doing} {self.name}", error, self._settings, self.folder)
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
-    chain: list[BaseException] = []
-    while error is not None and error not in chain:
-        chain.append(error)
-        error = error.__cause__ or error.__context__
-    return chain
+def _parse_index(path: Path) -> dict[str, str]:
+    index = json.loads(path.read_text())["weight_map"]
+    if not all(isinstance(shard, str) and Path(shard).name == shard for shard in index.values()):
+        raise ValueError("weights must lie in files beside the index")
+    return dict(index)

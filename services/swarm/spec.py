@@ -6,7 +6,7 @@ from petals.data_structures import UID_DELIMITER
 
 from services.common.settings import SwarmSettings
 from services.swarm.family.anatomy import Anatomy
-from services.swarm.family.verified import derive_dht_prefix, require_verified
+from services.swarm.family.verified import derive_dht_prefix
 from services.swarm.files import ModelFiles
 
 
@@ -23,11 +23,10 @@ class ModelSpec:
         """Find the model that the settings name, and check that the swarm can run it exactly.
 
         Raises:
-            CalyxError: see ``ModelFiles.config``, ``require_verified`` and ``Anatomy.of``.
+            CalyxError: see ``ModelFiles.config`` and ``Anatomy.of``.
         """
         files = ModelFiles(settings)
         config = files.config()
-        require_verified(config, files.name)
         prefix = settings.dht_prefix or derive_dht_prefix(files.name, config.model_type)
         return cls(files, Anatomy.of(config), prefix)
 

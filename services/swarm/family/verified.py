@@ -3,8 +3,6 @@
 import json
 from importlib.resources import files
 
-from transformers import PreTrainedConfig
-
 from services.common.errors import InvalidInput
 
 _FAMILIES: dict[str, dict[str, str]] = json.loads(files(__package__).joinpath("families.json").read_text())
@@ -15,15 +13,15 @@ def verified_model_types() -> list[str]:
     return sorted(_FAMILIES)
 
 
-def require_verified(config: PreTrainedConfig, model_name: str) -> None:
+def require_verified(model_type: str | None, model_name: str) -> None:
     """Refuse an architecture that nobody has shown to be exact.
 
     Raises:
         InvalidInput: it is not in ``families.json``; the message lists those that are.
     """
-    if config.model_type not in _FAMILIES:
+    if model_type not in verified_model_types():
         raise InvalidInput(
-            f"loading {model_name}: architecture {config.model_type!r} is not supported",
+            f"loading {model_name}: architecture {model_type!r} is not supported",
             f"choose a model of one of these: {', '.join(verified_model_types())}",
         )
 

@@ -1,0 +1,88 @@
+"""Says what went wrong with a model's files in the words of somebody who runs a node."""
+
+import errno
+import json
+from pathlib import Path
+
+import httpx2
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+from services.common.errors import Broken, CalyxError, InvalidInput, Unavailable
+from services.common.settings import SwarmSettings
+
+_DISK_ERRORS = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EIO),
+)
+
+
+def explain(doing: str, error: Exception, settings: SwarmSettings, folder: Path | None) -> CalyxError:
+    """Return the error to raise instead of one of transformers, of the hub's library or of the disk.
+
+    Args:
+        doing: what was being done, with the model's name.
+        error: what was raised; transformers hides the real reason among its causes.
+        settings: where the model was looked for.
+        folder: the local folder that it was read from, None for the hub and its cache.
+    """
+    causes = _causes(error)
+    if folder is not None:
+        return Broken(f"{doing} from {folder}: {error}", "put a complete copy of the model there")
+    return (
+        _from_the_hub(doing, causes)
+        or _from_the_disk(f"{doing}: {error}", causes, settings.cache_dir)
+        or _from_the_network(doing, causes, settings)
+        or InvalidInput(f"{doing}: {error}", "choose another model")
+    )
+
+
+def _from_the_hub(doing: str, causes: list[BaseException]) -> CalyxError | None:
+    for cause in causes:
+        match cause:
+            case GatedRepoError():
+                return InvalidInput(
+                    f"{doing}: the model asks for permission", "set HF_TOKEN to a token that has it"
+                )
+            case RepositoryNotFoundError() | RevisionNotFoundError():
+                return InvalidInput(
+                    f"{doing}: the hub has no such model", "check CALYX_MODEL and CALYX_REVISION"
+                )
+            case LocalEntryNotFoundError():
+                continue
+            case EntryNotFoundError():
+                return InvalidInput(
+                    f"{doing}: the model has no such file", "choose a model in transformers' form"
+                )
+    return None
+
+
+def _from_the_disk(problem: str, causes: list[BaseException], cache: Path) -> CalyxError | None:
+    if any(isinstance(cause, OSError) and cause.errno in _DISK_ERRORS for cause in causes):
+        return Broken(problem, f"check that {cache} is a folder with space, and its permissions")
+    if any(isinstance(cause, json.JSONDecodeError | UnicodeDecodeError) for cause in causes):
+        return Broken(problem, f"delete that file under {cache}, so that it is downloaded again")
+    return None
+
+
+def _from_the_network(doing: str, causes: list[BaseException], settings: SwarmSettings) -> CalyxError | None:
+    if not any(isinstance(cause, OSError | httpx2.HTTPError) for cause in causes):
+        return None
+    hub = "HF_HUB_OFFLINE forbids to ask" if settings.hf_hub_offline else "there is no answer from"
+    return Unavailable(
+        f"{doing}: not in {settings.models_dir} or {settings.cache_dir}, and {hub} the hub",
+        "check CALYX_MODEL and the network, or put the files there",
+    )
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    chain: list[BaseException] = []
+    while error is not None and error not in chain:
+        chain.append(error)
+        error = error.__cause__ or error.__context__
+    return chain
