@@ -16,8 +16,8 @@ from services.common.settings import SwarmSettings
 from services.swarm.model import SwarmModel
 
 PROMPT = "Once upon a time, in a small village by the sea,"
-NEW_TOKENS = 64
-ROUNDS = 7
+NEW_TOKENS = 48
+ROUNDS = 5
 
 
 def through_endpoint(name: str) -> int:
