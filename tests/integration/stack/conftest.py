@@ -1,0 +1,88 @@
+"""The stacks that tests share. They are made by the helper, as users make them, and removed whatever happens."""
+
+import re
+import tarfile
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from docker.errors import DockerException
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from tests.integration.stack.pool import MODEL, ROOT, Finished, Pool, sweep
+
+ARTIFACTS = ROOT / "artifacts"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Function, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keep the containers' logs of a test that failed."""
+    report = yield
+    if report.failed:
+        for pool in item.funcargs.values():
+            if isinstance(pool, Pool):
+                pool.save_logs(ARTIFACTS / re.sub(r"\W+", "-", item.name) / pool.project)
+    return report
+
+
+@pytest.fixture(scope="session")
+def first_up() -> Iterator[tuple[Pool, Finished]]:
+    """A stack that ``up`` has made on this machine, bare or not, and what it wrote meanwhile.
+
+    It sets everything up that the machine lacks; later stacks find an engine and images.
+    """
+    sweep()
+    pool = Pool()
+    try:
+        done = pool.calyx("up", "--yes", "--timeout", "900", limit=2400)
+        if done.code:
+            pytest.fail(f"./scripts/calyx up: {done.err}\n{done.out}", pytrace=False)
+        sweep()  # an engine that was started just now brings old containers back
+        yield pool, done
+    finally:
+        with suppress(DockerException):  # there may be no engine; it is said above
+            pool.save_logs(ARTIFACTS / "shared")
+            pool.remove()
+
+
+@pytest.fixture(scope="session")
+def shared_pool(first_up: tuple[Pool, Finished]) -> Pool:
+    """The stack that tests share."""
+    return first_up[0]
+
+
+@pytest.fixture
+def pool(shared_pool: Pool) -> Pool:
+    """The shared stack, working: what an earlier test broke and left so is its own failure alone."""
+    if any(
+        c.attrs["State"].get("Health", {}).get("Status") != "healthy"
+        for c in shared_pool.containers().values()
+    ):
+        shared_pool.up("--no-build")
+    return shared_pool
+
+
+@pytest.fixture(scope="session")
+def model_folder(shared_pool: Pool, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundled model's files, taken out of the image."""
+    target = tmp_path_factory.mktemp("models")
+    container = shared_pool.containers()["server"]
+    archive = target / "models.tar"
+    with archive.open("wb") as file:
+        for chunk in container.get_archive(f"/models/{MODEL}")[0]:
+            file.write(chunk)
+    with tarfile.open(archive) as tar:
+        tar.extractall(target, filter="data")
+    archive.unlink()
+    return target / MODEL.split("/")[1]
+
+
+@pytest.fixture(scope="session")
+def question(model_folder: Path) -> str:
+    """What the model reads when it is asked for the capital of France: its chat template filled in."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model_folder)
+    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

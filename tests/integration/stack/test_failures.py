@@ -1,0 +1,131 @@
+"""Parts of a running stack fail: users are told, and what can mend itself does."""
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from websockets.sync.client import ClientConnection
+
+from tests.integration.stack.pool import MODEL, Pool, eventually
+
+LONG = 4000
+"""Tokens of a session that outlives every test here."""
+
+
+@contextmanager
+def answering(pool: Pool) -> Iterator[ClientConnection]:
+    """Open a connection in the middle of a long answer that comes token by token."""
+    with pool.socket() as websocket:
+        for message in (
+            {"type": "open_inference_session", "model": MODEL, "max_length": LONG},
+            {
+                "type": "generate",
+                "inputs": "Once upon a time",
+                "max_new_tokens": 1,
+                "stop_sequence": "never said",
+                "repetition_penalty": 1.2,
+            },
+        ):
+            websocket.send(json.dumps(message))
+            assert json.loads(websocket.recv(90))["ok"] is True
+        yield websocket
+
+
+def last_message(websocket: ClientConnection) -> dict[str, Any]:
+    """Read to the end of an answer, whichever it is."""
+    while (message := json.loads(websocket.recv(120)))["ok"] and not message["stop"]:
+        pass
+    return dict(message)
+
+
+def test_a_client_that_vanishes_leaves_no_cache_taken(pool: Pool) -> None:
+    def left(expected: range) -> int:
+        tokens = int(pool.state()["servers"][0]["cache_tokens_left"])
+        assert tokens in expected
+        return tokens
+
+    everything = eventually(lambda: left(range(16_000, 10**9)))
+    with answering(pool) as websocket:
+        eventually(lambda: left(range(everything - LONG + 1)))
+        websocket.socket.shutdown(socket.SHUT_RDWR)
+
+    eventually(lambda: left(range(everything, everything + 1)))
+    pool.works()
+
+
+def test_a_server_that_is_killed_ends_the_answer_with_an_error(pool: Pool) -> None:
+    server = pool.containers()["server"]
+    with answering(pool) as websocket:
+        server.kill()
+        end = last_message(websocket)
+        # The connection outlives its session, and the session's end is told.
+        websocket.send(json.dumps({"type": "generate", "inputs": "more", "max_new_tokens": 1}))
+        after = json.loads(websocket.recv(60))
+    without = pool.post(inputs="The capital of France is", max_new_tokens=3)
+    pool.up("--no-build")
+
+    assert end["ok"] is False
+    assert MODEL in end["error"]
+    assert "open_inference_session" in after["error"]
+    assert without["ok"] is False
+    assert "0" in without["error"]
+    pool.works()
+
+
+def test_a_server_that_crashes_is_started_again(pool: Pool) -> None:
+    server = pool.containers()["server"]
+    # As the kernel ends a process when memory is short: everything but the container's init.
+    server.exec_run(["python", "-c", "import os; os.kill(-1, 9)"])
+
+    eventually(lambda: _restarted(pool, server.id))
+    eventually(pool.works)
+
+
+@pytest.mark.parametrize("service", ["bootstrap", "endpoint", "health"])
+def test_a_service_that_is_restarted_finds_its_pool_again(pool: Pool, service: str) -> None:
+    before = pool.starts()
+
+    pool.containers()[service].restart()
+    eventually(lambda: _healthy(pool))
+    eventually(pool.works)
+
+    after = pool.starts()
+    assert [name for name in before if before[name] != after[name]] == [service]
+    assert eventually(pool.state)["healthy"] is True
+
+
+def test_up_mends_what_a_restarted_vpn_left_without_network(pool: Pool) -> None:
+    vpn = pool.containers()["vpn"]
+
+    vpn.restart()
+    done = pool.up("--no-build")
+
+    assert "server" in done.out
+    assert pool.containers()["vpn"].id == vpn.id
+    _healthy(pool)
+    pool.works()
+
+
+def test_up_mends_what_a_vpn_made_anew_left_without_network(pool: Pool) -> None:
+    vpn = pool.containers()["vpn"]
+
+    vpn.remove(force=True)
+    pool.up("--no-build")
+
+    assert pool.containers()["vpn"].id != vpn.id
+    _healthy(pool)
+    pool.works()
+
+
+def _healthy(pool: Pool) -> None:
+    health = {name: c.attrs["State"]["Health"]["Status"] for name, c in pool.containers().items()}
+    assert set(health.values()) == {"healthy"}, health
+
+
+def _restarted(pool: Pool, identity: str) -> None:
+    server = pool.containers()["server"]
+    assert server.id == identity
+    assert server.attrs["RestartCount"] == 1
