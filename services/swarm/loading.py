@@ -33,10 +33,20 @@ def _load_exactly(
     dtype: torch.dtype,
     what: str,
 ) -> PreTrainedModel:
-    model, report = shell.from_pretrained(
-        None, config=anatomy.config, state_dict=weights, dtype=dtype, output_loading_info=True
-    )
-    wrong = sorted(report["missing_keys"]) + [str(key) for key in report["mismatched_keys"]]
+    try:
+        model, report = shell.from_pretrained(
+            None,
+            config=anatomy.config,
+            state_dict=weights,
+            dtype=dtype,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are in the report, which is looked at below
+        )
+    except RuntimeError as error:
+        raise Broken(
+            f"weights of {what} cannot be loaded: {error}", "get a good copy of the model"
+        ) from error
+    wrong = sorted([*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])])
     if wrong:
         raise Broken(f"weights of {what} are missing or of another shape: {', '.join(wrong[:3])}")
     return model.eval().requires_grad_(False)

@@ -64,7 +64,7 @@ def test_shards_without_wanted_weights_need_not_be_there(folder: Path) -> None:
 
 def test_a_model_that_is_nowhere(folder: Path) -> None:
     with pytest.raises(
-        Unavailable, match="tiny/other: not in .* and HF_HUB_OFFLINE forbids to ask the hub — "
+        Unavailable, match=r"tiny/other: not in .* and HF_HUB_OFFLINE forbids to ask the hub — "
     ):
         ModelSpec.find(settings(folder, "tiny/other"))
 

@@ -41,15 +41,13 @@ def _llama() -> PreTrainedConfig:
     return LlamaConfig(**_COMMON)
 
 
-def _llama_tied() -> PreTrainedConfig:
-    """Head and embeddings are one, and heads are wider than the hidden size divided by their number."""
-    return LlamaConfig(**_COMMON, tie_word_embeddings=True, head_dim=32)
-
-
 def _llama_with_scaled_positions() -> PreTrainedConfig:
-    """Llama 3.1's scaling, with an original length that the tests' prompts outgrow."""
+    """Llama 3.1's scaling, with an original length that the tests' prompts outgrow; besides, as in Llama 3.2 1B,
+    head and embeddings are one, and heads are wider than their share of the hidden size."""
     return LlamaConfig(
         **_COMMON,
+        head_dim=32,
+        tie_word_embeddings=True,
         rope_parameters={
             "rope_theta": 500000.0,
             "rope_type": "llama3",
@@ -67,7 +65,6 @@ def _mixtral() -> PreTrainedConfig:
 
 CONFIGS: dict[str, Callable[[], PreTrainedConfig]] = {
     "llama": _llama,
-    "llama-tied": _llama_tied,
     "llama-3.1": _llama_with_scaled_positions,
     "mixtral": _mixtral,
 }
