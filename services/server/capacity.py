@@ -44,9 +44,9 @@ def free_memory(device: torch.device, cgroup: Path = _CGROUP) -> int:
     try:
         limit = (cgroup / "memory.max").read_text().strip()
         used = int((cgroup / "memory.current").read_text())
+        return available if limit == "max" else min(available, int(limit) - used)
     except (OSError, ValueError):
         return available
-    return available if limit == "max" else min(available, int(limit) - used)
 
 
 def blocks_that_fit(free: int, reserve: int, block_bytes: int, cache_bytes_per_block: int) -> int:
