@@ -1,10 +1,13 @@
 """A swarm of real processes on the loopback, without containers: for tests of the engine and for measurements."""
 
+import itertools
 import os
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -28,8 +31,8 @@ def free_port() -> int:
         return int(one.getsockname()[1])
 
 
-def until(condition: object, seconds: float = START_SECONDS) -> None:
-    """Call ``condition`` until it returns something true; RetryError after so many seconds."""
+def until(condition: Callable[[], bool], seconds: float = START_SECONDS) -> None:
+    """Call ``condition`` until it holds; RetryError after so many seconds."""
     Retrying(
         retry=retry_if_result(lambda met: not met), wait=wait_fixed(0.1), stop=stop_after_delay(seconds)
     )(condition)
@@ -105,6 +108,11 @@ class Room:
         self._process.wait(START_SECONDS)
 
 
+def until_served(client: SwarmModel) -> None:
+    """Wait until the swarm has every block of the client's model online."""
+    until(lambda: client.missing_blocks() == [])
+
+
 class Swarm:
     """A bootstrap peer, and servers and clients that enter through it. Leaves no process behind.
 
@@ -116,8 +124,8 @@ class Swarm:
     def __init__(self, folder: Path, models: Path) -> None:
         self.models, self.cache = models, folder / "cache"
         self._folder = folder
+        self._numbers = itertools.count()
         self._rooms: list[Room] = []
-        self._clients: list[SwarmModel] = []
         self.bootstrap = self._start(
             "bootstrap",
             CALYX_BOOTSTRAP_PORT=str(free_port()),
@@ -126,7 +134,7 @@ class Swarm:
         )
 
     def _start(self, room: str, **settings: str) -> Room:
-        started = Room(room, self._folder / f"{len(self._rooms)}-{room}", **settings)
+        started = Room(room, self._folder / f"{next(self._numbers)}-{room}", **settings)
         self._rooms.append(started)
         return started
 
@@ -165,11 +173,22 @@ class Swarm:
             hf_hub_offline=True,
         )
 
-    def client(self, model: str, *, dtype: str = "float32", route_timeout: float = 15.0) -> SwarmModel:
-        """Return a client of the model that is closed with the swarm."""
+    @contextmanager
+    def client(
+        self, model: str, *, dtype: str = "float32", route_timeout: float = 15.0
+    ) -> Iterator[SwarmModel]:
+        """Join the swarm as a client of the model, in this process, until the context ends."""
         client = SwarmModel.load(self.settings(model), dtype, route_timeout)
-        self._clients.append(client)
-        return client
+        try:
+            yield client
+        finally:
+            client.close()
+
+    def stop(self, *rooms: Room) -> None:
+        """End these servers at once, and show their logs no more."""
+        for room in rooms:
+            room.kill()
+            self._rooms.remove(room)
 
     def logs(self) -> str:
         """Return the logs of all processes, each under its name."""
@@ -177,8 +196,6 @@ class Swarm:
 
     def close(self) -> None:
         """End everything, whatever state it is in."""
-        for client in self._clients:
-            client.close()
         for room in self._rooms:
             room.kill()
 

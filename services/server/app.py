@@ -2,15 +2,14 @@
 
 import logging
 import random
-import signal
-import threading
 from pathlib import Path
 
 from services.common import logs
-from services.common.errors import Broken, CalyxError, InvalidSetting
+from services.common.errors import Broken, CalyxError, InvalidSetting, Unavailable
 from services.common.heartbeat import DEFAULT_PATH, Heartbeat
 from services.common.settings import LoggingSettings, ServerSettings, SwarmSettings
 from services.server.capacity import CPU_RESERVE, GPU_RESERVE, blocks_that_fit, choose_device, free_memory
+from services.server.stopping import Stopped, StopRequest
 from services.swarm import dht
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.loading import block_bytes
@@ -27,32 +26,51 @@ MEAN_BALANCE_PERIOD = 120.0
 """Seconds, on average, between two looks at whether other blocks need this server more (Petals' default)."""
 
 
-class _Stopped(Exception):
-    """SIGTERM came while blocks were loading."""
-
-
 def main(heartbeat: Path = DEFAULT_PATH) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopRequest()
     try:
         logs.configure(LoggingSettings.load())
         _run(ServerSettings.load(), SwarmSettings.load(), Heartbeat(heartbeat), stop)
     except CalyxError as error:
         logger.error("%s", error)
         return 1
-    except _Stopped:
+    except Stopped:
         logger.info("stopped before all blocks were loaded")
     finally:
         end_children()
     return 0
 
 
-def _run(settings: ServerSettings, swarm: SwarmSettings, heartbeat: Heartbeat, stop: threading.Event) -> None:
-    model = ModelSpec.find(swarm)
+def _run(settings: ServerSettings, swarm: SwarmSettings, heartbeat: Heartbeat, stop: StopRequest) -> None:
+    with stop.interrupting():
+        model = ModelSpec.find(swarm)
+        options = _options(settings, model)
+        fixed_span = parse_span(settings.block_indices, model.num_blocks)
+        num_blocks = len(fixed_span) if fixed_span else _count_blocks(settings.num_blocks, model, options)
+        peer = dht.start_peer(
+            swarm.initial_peers,
+            port=settings.server_port,
+            identity=settings.server_identity,
+            announce_host=swarm.announce_host,
+        )
+    about = {"model": model.files.name, "device": options.device, "dtype": options.dtype}
+    logger.info("joined the swarm", extra={"peer": peer.peer_id, **about})
+    while not stop.is_set():
+        with stop.interrupting():
+            span = fixed_span or choose_span(peer, model, num_blocks)
+            server = SpanServer(peer, model, span, options)
+            _start(server, heartbeat)
+        _watch(server, heartbeat, stop, may_move=fixed_span is None)
+        server.drain(settings.drain_seconds)
+        logger.info("announced offline and drained")
+        if not stop.is_set():
+            server.shutdown()
+
+
+def _options(settings: ServerSettings, model: ModelSpec) -> SpanOptions:
     device = choose_device(settings.device)
-    options = SpanOptions(
+    return SpanOptions(
         device=device,
         dtype=choose_dtype(settings.dtype, model.anatomy.config.dtype, device, cpu_computes_bfloat16()),
         attn_cache_tokens=settings.attn_cache_tokens,
@@ -63,25 +81,6 @@ def _run(settings: ServerSettings, swarm: SwarmSettings, heartbeat: Heartbeat, s
         throughput=settings.throughput,
         public_name=settings.public_name,
     )
-    fixed_span = parse_span(settings.block_indices, model.num_blocks)
-    num_blocks = len(fixed_span) if fixed_span else _count_blocks(settings.num_blocks, model, options)
-    peer = dht.start_peer(
-        swarm.initial_peers,
-        port=settings.server_port,
-        identity=settings.server_identity,
-        announce_host=swarm.announce_host,
-    )
-    logger.info(
-        "joined the swarm",
-        extra={"peer": peer.peer_id, "model": model.files.name, "device": device, "dtype": options.dtype},
-    )
-    while not stop.is_set():
-        server = SpanServer(peer, model, fixed_span or choose_span(peer, model, num_blocks), options)
-        _serve(server, heartbeat, stop, may_move=fixed_span is None)
-        server.drain(settings.drain_seconds)
-        logger.info("announced offline and drained")
-        if not stop.is_set():
-            server.shutdown()
 
 
 def parse_span(block_indices: str | None, num_blocks: int) -> range | None:
@@ -113,32 +112,41 @@ def _count_blocks(wanted: int | None, model: ModelSpec, options: SpanOptions) ->
     return min(fitting, depth)
 
 
-def _serve(server: SpanServer, heartbeat: Heartbeat, stop: threading.Event, *, may_move: bool) -> None:
-    """Serve until it is time to stop or to move; Broken if the server stops serving by itself."""
+def _start(server: SpanServer, heartbeat: Heartbeat) -> None:
     first, end = server.span.start, server.span.stop
 
     def report(block: int) -> None:
         heartbeat.beat(False, f"loading blocks, {block - first + 1} of {end - first}")
         logger.info("loaded block", extra={"block": block, "done": block - first + 1, "of": end - first})
-        if stop.is_set():
-            raise _Stopped
 
     server.start(report)
     logger.info("serving", extra={"blocks": f"{first}:{end}"})
+
+
+def _watch(server: SpanServer, heartbeat: Heartbeat, stop: StopRequest, *, may_move: bool) -> None:
+    """Return when it is time to stop or to move; Broken if the server stops serving by itself."""
+    blocks = f"{server.span.start}:{server.span.stop}"
     patience = 6
     next_look = _until_next_balance()
     while not stop.wait(WATCH_PERIOD):
-        problem = server.problem()
-        heartbeat.beat(problem is None, problem or f"blocks {first}:{end} are online")
+        problem = _problem(server)
+        heartbeat.beat(problem is None, problem or f"blocks {blocks} are online")
         patience = 6 if problem is None else patience - 1
         if patience == 0:
-            raise Broken(f"serving blocks {first}:{end}: {problem}", "the container starts again by itself")
+            raise Broken(f"serving blocks {blocks}: {problem}", "the container starts again by itself")
         next_look -= WATCH_PERIOD
-        if may_move and next_look <= 0:
+        if may_move and problem is None and next_look <= 0:
             next_look = _until_next_balance()
             if server.should_move():
                 logger.info("other blocks need this server more, moving")
                 return
+
+
+def _problem(server: SpanServer) -> str | None:
+    try:
+        return server.problem()
+    except Unavailable as error:
+        return str(error)
 
 
 def _until_next_balance() -> float:

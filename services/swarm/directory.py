@@ -7,7 +7,6 @@ Models are announced under ``_petals.models`` (by prefix), servers under one key
 import logging
 import math
 from collections.abc import Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -126,8 +125,8 @@ class Directory:
             if not self._dht.run_coroutine(_connected_peers, return_future=True).result(_TIMEOUT):
                 raise Unavailable("reading what the swarm announces: no peer is connected")
             return records
-        except (TimeoutError, FutureTimeoutError, OSError) as error:
-            raise Unavailable("reading what the swarm announces: the DHT does not answer") from error
+        except (TimeoutError, OSError) as error:
+            raise _silent() from error
 
     def _read_model(self, prefix: str, info: ModelInfo) -> ModelRecord:
         infos = read_blocks(self._dht, prefix, info.num_blocks)
@@ -142,17 +141,23 @@ async def _connected_peers(_: DHT, node: DHTNode) -> int:
     return len(await node.p2p.list_peers())
 
 
+def _silent() -> Unavailable:
+    return Unavailable("reading what the swarm announces: the DHT does not answer")
+
+
 def read_blocks(dht: DHT, prefix: str, num_blocks: int) -> list[RemoteModuleInfo]:
     """Ask the DHT who announces each block of a model.
 
     Raises:
-        TimeoutError: the DHT does not answer in time.
+        Unavailable: the DHT does not answer in time.
     """
     uids = [f"{prefix}{UID_DELIMITER}{block}" for block in range(num_blocks)]
-    infos: list[RemoteModuleInfo] = get_remote_module_infos(
-        dht, uids, latest=True, return_future=True
-    ).result(_TIMEOUT)
-    return infos
+    try:
+        found = get_remote_module_infos(dht, uids, latest=True, return_future=True)
+        infos: list[RemoteModuleInfo] = found.result(_TIMEOUT)
+        return infos
+    except (TimeoutError, OSError) as error:
+        raise _silent() from error
 
 
 def _parse_model(prefix: Any, value: Any) -> ModelInfo | None:

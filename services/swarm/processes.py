@@ -2,19 +2,17 @@
 
 import psutil
 
+_SECONDS = 2.0
+"""Long enough for the kernel to free the memory, and the port, of a process that was killed."""
 
-def end_children(grace: float = 1.0) -> None:
-    """End every process below this one: handlers, DHT and libp2p's daemon outlive their parent otherwise.
 
-    Those that were forked inherited how this process handles signals, so SIGTERM may mean nothing to them,
-    and Python would wait for them forever when it exits.
+def end_children() -> None:
+    """Kill every process below this one: handlers, DHT and libp2p's daemon outlive their parent otherwise.
 
-    Args:
-        grace: seconds between asking them and killing them.
+    Those that were forked inherited how this process handles signals, so SIGTERM would mean nothing to them, and
+    Python would wait for them forever when it exits.
     """
     children = psutil.Process().children(recursive=True)
     for child in children:
-        child.terminate()
-    _, alive = psutil.wait_procs(children, timeout=grace)
-    for child in alive:
         child.kill()
+    psutil.wait_procs(children, timeout=_SECONDS)

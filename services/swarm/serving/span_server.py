@@ -218,6 +218,7 @@ class SpanServer:
         deadline = time.monotonic() + seconds
         while self._busy() and time.monotonic() < deadline:
             time.sleep(0.05)
+        time.sleep(0.1)  # the last answers are still on their way through handlers and libp2p's daemon
 
     def _busy(self) -> bool:
         pools = self._runtime.pools if self._runtime is not None else ()

@@ -1,4 +1,4 @@
-"""One bootstrap peer and one folder of tiny models for all tests of the engine's processes."""
+"""Tiny models of every architecture, and a bootstrap peer for each file of tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,15 +20,32 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def swarm(models: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Swarm]:
-    """A swarm of its own for each test; the logs of all its processes are shown if the test fails."""
-    with Swarm(tmp_path, models) as running:
+@pytest.fixture(scope="module")
+def swarm(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
+    """A bootstrap peer, to which tests add servers and clients."""
+    with Swarm(tmp_path_factory.mktemp("swarm"), models) as running:
         yield running
-        print(running.logs())
+
+
+@pytest.fixture
+def model(request: pytest.FixtureRequest, models: Path) -> str:
+    """The name of a model that no other test's servers announce: a copy of the tiny Llama."""
+    name = "tiny/" + request.node.name.replace("[", "-").replace("]", "")
+    (models / name).symlink_to(models / "tiny" / "llama-sharded")
+    return name
+
+
+@pytest.fixture(autouse=True)
+def _logs_are_shown_with_failures(request: pytest.FixtureRequest) -> Iterator[None]:
+    swarm = request.getfixturevalue("swarm") if "swarm" in request.fixturenames else None
+    yield
+    if swarm is not None:
+        print(swarm.logs())
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _no_process_left_behind() -> Iterator[None]:
+def _no_process_is_left_behind() -> Iterator[None]:
     yield
-    assert psutil.Process().children(recursive=True) == []
+    # torch's helper for shared memory ends with this process
+    children = psutil.Process().children(recursive=True)
+    assert [child for child in children if child.name() != "torch_shm_manager"] == []

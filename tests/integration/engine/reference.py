@@ -1,0 +1,52 @@
+"""What plain transformers makes of prompts, to hold the swarm against."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM
+
+from services.swarm.model import Session, SwarmModel
+from tests.unit.swarm.tiny_models import VOCABULARY
+
+
+@dataclass(frozen=True)
+class Text:
+    """A prompt with its greedy continuation, and the logits [tokens, vocabulary] that each token was chosen by."""
+
+    prompt: list[int]
+    tokens: list[int]
+    logits: torch.Tensor
+
+    @property
+    def length(self) -> int:
+        """Return how many tokens prompt and continuation have together."""
+        return len(self.prompt) + len(self.tokens)
+
+
+def plain_transformers(folder: Path, *, prompt: int, new: int, dtype: torch.dtype = torch.float32) -> Text:
+    """Continue a random prompt of so many tokens by so many new ones, with the whole model in this process."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    tokens = torch.randint(2, VOCABULARY, (1, prompt), generator=torch.Generator().manual_seed(prompt))
+    made = model.generate(
+        tokens, do_sample=False, max_new_tokens=new, output_logits=True, return_dict_in_generate=True
+    )
+    return Text(tokens[0].tolist(), made.sequences[0, prompt:].tolist(), torch.cat(made.logits).float())
+
+
+def logits_along(model: SwarmModel, text: Text) -> torch.Tensor:
+    """Return the swarm's logits after the prompt and after each token of the text, [tokens, vocabulary]."""
+    session = model.open_session(text.length)
+    try:
+        return torch.stack([session.step(part) for part in [text.prompt, *([t] for t in text.tokens[:-1])]])
+    finally:
+        session.close()
+
+
+def continue_greedily(session: Session, token: int, count: int) -> list[int]:
+    """Send ``token`` and then what the swarm makes of it, and return the ``count`` tokens that came."""
+    made = []
+    for _ in range(count):
+        token = int(session.step([token]).argmax())
+        made.append(token)
+    return made
