@@ -14,7 +14,6 @@ from services.swarm import dht
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.loading import block_bytes
 from services.swarm.precision import choose_dtype, cpu_computes_bfloat16
-from services.swarm.processes import end_children
 from services.swarm.serving.span_server import SpanOptions, SpanServer, choose_span
 from services.swarm.spec import ModelSpec
 
@@ -37,8 +36,6 @@ def main(heartbeat: Path = DEFAULT_PATH) -> int:
         return 1
     except Stopped:
         logger.info("stopped before all blocks were loaded")
-    finally:
-        end_children()
     return 0
 
 

@@ -17,6 +17,7 @@ What is replaced, and why:
    it waits for that same loop forever. Sessions are closed by ``services.swarm.model.Session.close`` instead.
 7. hivemind's ``cancel_task_if_running``: without an event loop, as when the interpreter ends, it raises before
    libp2p's daemon has been ended, which then lives on as an orphan.
+8. Petals' recovery from lost servers: see ``services.swarm.recovery``.
 """
 
 import asyncio
@@ -149,3 +150,4 @@ def apply() -> None:
     importlib.import_module("petals")
     _own_the_closing_of_sessions()
     _end_daemons_without_a_loop()
+    importlib.import_module("services.swarm.recovery").install()

@@ -1,5 +1,7 @@
 """Joins the swarm's distributed hash table: as a peer that others reach, or as a client that only asks."""
 
+import asyncio
+import contextlib
 import ipaddress
 import secrets
 import socket
@@ -7,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hivemind import DHT, get_dht_time
-from hivemind.p2p.p2p_daemon_bindings.utils import P2PDaemonError
+from hivemind.dht import DHTNode
+from hivemind.p2p import PeerID
+from hivemind.p2p.p2p_daemon_bindings.utils import ControlFailure, P2PDaemonError
 from hivemind.utils.multiaddr import Multiaddr
 from hivemind.utils.multiaddr.exceptions import Error as MultiaddrError
 
@@ -100,6 +104,31 @@ def start_client(initial_peers: Sequence[str]) -> DHT:
     if not initial_peers:
         raise InvalidInput("no initial peers are given", "set CALYX_INITIAL_PEERS to a peer of the swarm")
     return _start(initial_peers, client_mode=True, num_workers=32)
+
+
+def rejoin(dht: DHT, timeout: float = 5.0) -> None:
+    """Greet the initial peers again, so that both sides know each other also after one of them restarted.
+
+    hivemind greets them only when it starts. A bootstrap peer that restarts forgets everybody and is forgotten:
+    whoever enters through it later would find an empty swarm beside the one that is there.
+    """
+    future = dht.run_coroutine(_greet_initial_peers, return_future=True)
+    with contextlib.suppress(TimeoutError):
+        future.result(timeout)
+
+
+async def _greet_initial_peers(dht: DHT, node: DHTNode) -> None:
+    by_peer: dict[PeerID, list[Multiaddr]] = {}
+    for address in map(Multiaddr, map(str, dht.initial_peers or ())):
+        peer = PeerID.from_base58(address.value_for_protocol("p2p"))
+        by_peer.setdefault(peer, []).append(address.decapsulate(f"/p2p/{peer}"))
+
+    async def greet(peer: PeerID, known: list[Multiaddr]) -> None:
+        with contextlib.suppress(ControlFailure, P2PDaemonError, OSError):
+            await node.p2p._client.connect(peer, known)
+            await node.protocol.call_ping(peer)
+
+    await asyncio.gather(*(greet(peer, known) for peer, known in by_peer.items() if peer != dht.peer_id))
 
 
 def addresses(dht: DHT) -> list[str]:

@@ -23,7 +23,7 @@ from petals.data_structures import (
 from petals.utils.dht import compute_spans, get_remote_module_infos
 
 from services.common.errors import Unavailable
-from services.swarm.dht import start_client
+from services.swarm.dht import rejoin, start_client
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,7 @@ class Directory:
         Raises:
             Unavailable: the DHT does not answer in time.
         """
+        rejoin(self._dht)
         try:
             found = self._dht.get(_MODELS_KEY, latest=True, return_future=True).result(_TIMEOUT)
             announced = found.value if found is not None and isinstance(found.value, dict) else {}

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Sequence
-from concurrent.futures import TimeoutError as FutureTimeoutError
 
 import torch
 from hivemind import DHT
@@ -16,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from services.common.errors import InvalidInput, Unavailable
 from services.common.settings import SwarmSettings
-from services.swarm.dht import start_client
+from services.swarm.dht import rejoin, start_client
 from services.swarm.directory import read_blocks
 from services.swarm.loading import load_ends
 from services.swarm.precision import choose_dtype, cpu_computes_bfloat16
@@ -102,10 +101,8 @@ class SwarmModel:
         Raises:
             Unavailable: the DHT does not answer.
         """
-        try:
-            infos = read_blocks(self._dht, self._spec.dht_prefix, self.num_blocks)
-        except (TimeoutError, FutureTimeoutError, OSError) as error:
-            raise Unavailable("reading what the swarm announces: the DHT does not answer") from error
+        rejoin(self._dht)
+        infos = read_blocks(self._dht, self._spec.dht_prefix, self.num_blocks)
         return [
             block
             for block, info in enumerate(infos)

@@ -19,6 +19,7 @@ from petals.server.memory_cache import MemoryCache
 from petals.server.server import ModuleAnnouncerThread, RuntimeWithDeduplicatedPools
 from petals.utils.convert_block import QuantType
 
+from services.swarm.dht import rejoin
 from services.swarm.directory import read_blocks
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.family.layer_inputs import LayerInputs
@@ -196,6 +197,7 @@ class SpanServer:
             return "the runtime has ended"
         if not all(handler.is_alive() for handler in self._handlers):
             return "a connection handler has ended"
+        rejoin(self._dht)
         infos = self._read_blocks()
         for block in self.span:
             info = infos[block].servers.get(self._dht.peer_id)
