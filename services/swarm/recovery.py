@@ -5,7 +5,13 @@ for, so that the first step there fails on an assertion. What the new server wou
 text, the servers behind it would take for new tokens. And the whole text in one message may be larger than libp2p
 lets pass. Here each server's session knows where the step ends, takes from its inputs the tokens that it lacks,
 and sends a long text in parts.
+
+Besides, libp2p's daemon does not tell those who wait for an answer that the connection is lost (it waits for them
+to write), so Petals would notice after its request timeout of three minutes. Here we look who is connected.
 """
+
+import asyncio
+from typing import Any
 
 import torch
 from petals.client.inference_session import InferenceSession, _ServerInferenceSession
@@ -14,9 +20,13 @@ from petals.utils.misc import DUMMY, DUMMY_INT64, is_dummy
 MESSAGE_TOKENS = 512
 """The most tokens of hidden states in one message."""
 
+LOOK_SECONDS = 1.0
+"""How long an answer may take before we look whether its server is still connected, again and again."""
+
 _original_step = InferenceSession.step
 _original_update = InferenceSession._update_sequence
 _original_server_step = _ServerInferenceSession.step
+_original_exchange = _ServerInferenceSession._step
 
 
 def _step(
@@ -60,8 +70,21 @@ def _server_step(
     return torch.cat(outputs, dim=1)
 
 
+async def _exchange(self: _ServerInferenceSession, request: Any) -> Any:
+    answer = asyncio.ensure_future(_original_exchange(self, request))
+    try:
+        while not (await asyncio.wait({answer}, timeout=LOOK_SECONDS))[0]:
+            connected = await self.whole._sequence_manager.state.p2p.list_peers()
+            if self.span.peer_id not in {peer.peer_id for peer in connected}:
+                raise ConnectionError(f"the connection to server {self.span.peer_id} is lost")
+        return answer.result()
+    finally:
+        answer.cancel()
+
+
 def install() -> None:
     """Replace the methods of Petals' sessions; safe to call again."""
     InferenceSession.step = _step
     InferenceSession._update_sequence = _update_sequence
     _ServerInferenceSession.step = _server_step
+    _ServerInferenceSession._step = _exchange

@@ -1,5 +1,6 @@
 """Tiny models of every architecture, and a bootstrap peer for each file of tests."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def swarm(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sw
 @pytest.fixture
 def model(request: pytest.FixtureRequest, models: Path) -> str:
     """The name of a model that no other test's servers announce: a copy of the tiny Llama."""
-    name = "tiny/" + request.node.name.replace("[", "-").replace("]", "")
+    name = "tiny/" + re.sub(r"\W+", "-", request.node.name).strip("-")
     (models / name).symlink_to(models / "tiny" / "llama-sharded")
     return name
 
