@@ -126,12 +126,21 @@ class Swarm:
         self._folder = folder
         self._numbers = itertools.count()
         self._rooms: list[Room] = []
-        self.bootstrap = self._start(
+        self._bootstrap_port = free_port()
+        self.bootstrap = self._start_bootstrap()
+
+    def _start_bootstrap(self) -> Room:
+        return self._start(
             "bootstrap",
-            CALYX_BOOTSTRAP_PORT=str(free_port()),
-            CALYX_BOOTSTRAP_IDENTITY=str(folder / "bootstrap.key"),
-            CALYX_BOOTSTRAP_ADDRESSES=str(folder / "initial_peers"),
+            CALYX_BOOTSTRAP_PORT=str(self._bootstrap_port),
+            CALYX_BOOTSTRAP_IDENTITY=str(self._folder / "bootstrap.key"),
+            CALYX_BOOTSTRAP_ADDRESSES=str(self._folder / "initial_peers"),
         )
+
+    def restart_bootstrap(self) -> None:
+        """Lose the bootstrap peer, and start it again with the same key at the same address."""
+        self.stop(self.bootstrap)
+        self.bootstrap = self._start_bootstrap()
 
     def _start(self, room: str, **settings: str) -> Room:
         started = Room(room, self._folder / f"{next(self._numbers)}-{room}", **settings)

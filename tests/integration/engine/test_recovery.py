@@ -86,6 +86,17 @@ def test_the_only_server_restarts_while_the_client_waits(swarm: Swarm, model: st
         swarm.stop(again)
 
 
+def test_whoever_enters_through_a_restarted_bootstrap_peer_finds_the_swarm(swarm: Swarm, model: str) -> None:
+    server = swarm.serve(model, "0:4")
+    server.until_logged("serving")
+
+    swarm.restart_bootstrap()
+
+    with swarm.client(model) as client:
+        until_served(client)
+    swarm.stop(server)
+
+
 def test_half_of_the_blocks_are_missing(swarm: Swarm, model: str) -> None:
     server = swarm.serve(model, "2:4")
     with swarm.client(model, route_timeout=2) as client:
