@@ -39,12 +39,13 @@ def first_up() -> Iterator[tuple[Pool, Finished]]:
     try:
         done = pool.calyx("up", "--yes", "--timeout", "900", limit=2400)
         if done.code:
+            with suppress(DockerException):  # there may be no engine; the helper said why
+                pool.save_logs(ARTIFACTS / "first-up")
             pytest.fail(f"./scripts/calyx up: {done.err}\n{done.out}", pytrace=False)
         sweep()  # an engine that was started just now brings old containers back
         yield pool, done
     finally:
-        with suppress(DockerException):  # there may be no engine; it is said above
-            pool.save_logs(ARTIFACTS / "shared")
+        with suppress(DockerException):
             pool.remove()
 
 
