@@ -183,7 +183,8 @@ class Pool:
     def socket(self) -> Iterator[ClientConnection]:
         """Open a WebSocket of the endpoint."""
         address = f"ws://{self.endpoint}/api/v2/generate"
-        with connect(address, proxy=None, open_timeout=30, close_timeout=5) as websocket:
+        # Pings are answered only while there is room for messages that the test has not read yet
+        with connect(address, proxy=None, open_timeout=30, close_timeout=5, max_queue=None) as websocket:
             yield websocket
 
     def works(self) -> None:
