@@ -52,6 +52,7 @@ class ModelFiles:
 
     Raises:
         InvalidInput: the name is not a hub name.
+        Broken: there is a folder of that name, but this process may not look into it.
     """
 
     def __init__(self, settings: SwarmSettings) -> None:
@@ -62,7 +63,10 @@ class ModelFiles:
             )
         self._settings = settings
         folder = settings.models_dir / self.name
-        self.folder: Path | None = folder if (folder / "config.json").exists() else None
+        try:
+            self.folder: Path | None = folder if (folder / "config.json").exists() else None
+        except OSError as error:
+            raise explain(f"looking for {self.name}", error, settings, folder) from error
         self._index: dict[str, str] | None = None
 
     @property
@@ -179,7 +183,10 @@ class ModelFiles:
         """Return the file's path, downloaded if need be; FileNotFoundError if the model has no such file."""
         if self.folder is not None:
             path = self.folder / filename
-            path.stat()
+            try:
+                path.open("rb").close()  # libraries say of a file that they may not read that it is not there
+            except PermissionError as error:
+                raise self._explain(f"reading {filename} of", error) from error
             return path
         try:
             with self._reading():

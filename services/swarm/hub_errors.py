@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import httpx2
@@ -33,7 +34,9 @@ def explain(doing: str, error: Exception, settings: SwarmSettings, folder: Path 
     """
     causes = _causes(error)
     if folder is not None:
-        return Broken(f"{doing} from {folder}: {error}", "put a complete copy of the model there")
+        denied = any(isinstance(cause, PermissionError) for cause in causes)
+        remedy = f"let user {os.getuid()} read it" if denied else "put a complete copy of the model there"
+        return Broken(f"{doing} from {folder}: {error}", remedy)
     return (
         _from_the_hub(doing, causes)
         or _from_the_disk(f"{doing}: {error}", causes, settings.cache_dir)

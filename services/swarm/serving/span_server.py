@@ -2,9 +2,9 @@
 
 import logging
 import multiprocessing as mp
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -71,8 +71,12 @@ class SpanServer:
         self._dht, self._model, self._options = dht, model, options
         self._backends: dict[str, BlockBackend] = {}
         self._handlers: list[TransformerConnectionHandler] = []
+        # One thread loads and computes. OpenMP keeps a team of threads for every thread that ever computed, and GNU's
+        # puts teams to sleep after each small piece of work once there are more threads than cores: a step took
+        # 1.5 times as long.
+        self._compute = ThreadPoolExecutor(1, "compute")
         self._runtime: RuntimeWithDeduplicatedPools | None = None
-        self._runtime_thread: threading.Thread | None = None
+        self._running: Future[None] | None = None
         self._announcer: ModuleAnnouncerThread | None = None
 
     def start(self, on_block_loaded: Callable[[int], None]) -> None:
@@ -85,7 +89,7 @@ class SpanServer:
         memory = MemoryCache(per_token * self._options.attn_cache_tokens, max_alloc_timeout=600)
         self._announcer = self._start_announcing(memory, per_token)
         try:
-            self._load(memory, on_block_loaded)
+            self._compute.submit(self._load, memory, on_block_loaded).result()
             self._serve()
         except BaseException:
             self._announcer.announce(ServerState.OFFLINE)
@@ -184,8 +188,7 @@ class SpanServer:
         for handler in self._handlers:
             handler.run_in_background()
         self._runtime = RuntimeWithDeduplicatedPools(self._backends, device=None, prefetch_batches=0)
-        self._runtime_thread = threading.Thread(target=self._runtime.run, name="runtime", daemon=True)
-        self._runtime_thread.start()
+        self._running = self._compute.submit(self._runtime.run)
         self._runtime.ready.wait()
 
     def _read_blocks(self) -> list[RemoteModuleInfo]:
@@ -193,7 +196,7 @@ class SpanServer:
 
     def problem(self) -> str | None:
         """Return what keeps this server from serving, or None if it serves and the swarm knows it."""
-        if self._runtime_thread is None or not self._runtime_thread.is_alive():
+        if self._running is None or self._running.done():
             return "the runtime has ended"
         if not all(handler.is_alive() for handler in self._handlers):
             return "a connection handler has ended"
@@ -232,6 +235,7 @@ class SpanServer:
             handler.shutdown()
         if self._runtime is not None:
             self._runtime.shutdown()
+        self._compute.shutdown()
         for backend in self._backends.values():
             backend.shutdown()
         self._backends.clear()

@@ -44,9 +44,10 @@ def _logs_are_shown_with_failures(request: pytest.FixtureRequest) -> Iterator[No
         print(swarm.logs())
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _no_process_is_left_behind() -> Iterator[None]:
+    before = psutil.Process().children(recursive=True)
     yield
+    after = psutil.Process().children(recursive=True)
     # torch's helper for shared memory ends with this process
-    children = psutil.Process().children(recursive=True)
-    assert [child for child in children if child.name() != "torch_shm_manager"] == []
+    assert [one for one in after if one not in before and one.name() != "torch_shm_manager"] == []

@@ -105,7 +105,8 @@ class TestAServer:
 
     @pytest.fixture
     def models(self, folder: Path, tmp_path: Path) -> Path:
-        """The folder to mount; every step of the way to it may be entered, as pytest's own may not."""
+        """The folder to mount, opened to the container's user; pytest makes it for root alone."""
+        tmp_path.chmod(0o755)
         return tmp_path
 
     def _error(self, pool: Pool, models: Path | None = None, **settings: str) -> str:
@@ -142,7 +143,10 @@ class TestAServer:
     def test_what_it_may_not_read(self, pool: Pool, folder: Path, models: Path, path: str) -> None:
         (folder / path).chmod(0)  # tests run as root, the container does not
 
-        assert MODEL in self._error(pool, models)
+        error = self._error(pool, models)
+
+        assert MODEL in error
+        assert "Permission denied" in error
 
     def test_a_shard_that_is_cut_off(self, pool: Pool, folder: Path, models: Path) -> None:
         shard = folder / "model-00002-of-00003.safetensors"
