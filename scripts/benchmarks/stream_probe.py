@@ -17,7 +17,7 @@ from services.swarm.model import SwarmModel
 
 PROMPT = "Once upon a time, in a small village by the sea,"
 NEW_TOKENS = 48
-ROUNDS = 5
+ROUNDS = 9
 
 
 def through_endpoint(name: str) -> int:

@@ -19,10 +19,12 @@ class Compose:
     def __init__(self, context: Context, *, gpu: bool, environment: Mapping[str, str] | None = None) -> None:
         self._shell = context.shell
         self._log = context.compose_log
-        self._environment = environment or {}
         self._command = ["docker", "compose", "--ansi", "never", "--progress", "plain"]
         self._command += ["--project-name", context.project, "--project-directory", str(context.root)]
-        for name in ("compose.yaml", *(["compose.gpu.yaml"] if gpu else [])):
+        self._environment = (context.pool.settings if context.pool else {}) | dict(environment or {})
+        self._scale = ["--scale", "server=0"] if context.pool and not context.pool.server else []
+        fragments = [context.pool.fragment] if context.pool else []
+        for name in ("compose.yaml", *fragments, *(["compose.gpu.yaml"] if gpu else [])):
             self._command += ["--file", str(context.root / name)]
 
     def build(self, on_line: Callable[[str], None]) -> None:
@@ -31,7 +33,7 @@ class Compose:
 
     def create(self) -> None:
         """Make what is missing and make anew what changed, without starting it."""
-        self._run("creating the containers", ["create", "--no-build", "--remove-orphans"])
+        self._run("creating the containers", ["create", "--no-build", "--remove-orphans", *self._scale])
 
     def recreate(self, services: Sequence[str]) -> None:
         """Make these services' containers anew, whether changed or not."""

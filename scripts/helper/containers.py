@@ -19,6 +19,7 @@ class Container:
         restarts: how often the engine's restart policy has started it again.
         exit_code: how its last run ended; 0 while running.
         depends_on: services that must be up before it.
+        only_started: those of them that must have been started and need not be healthy yet.
         network_owner: id of the container whose network it shares, None when it has its own.
         ports: port inside → port on this machine, for TCP ports that are published.
     """
@@ -31,6 +32,7 @@ class Container:
     restarts: int = 0
     exit_code: int = 0
     depends_on: tuple[str, ...] = ()
+    only_started: tuple[str, ...] = ()
     network_owner: str | None = None
     ports: tuple[tuple[int, int], ...] = ()
 

@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from scripts.helper.pools import Pool, Pools
 from scripts.helper.progress import Steps
 from scripts.helper.shell import HostShell, Shell
 
@@ -27,6 +28,7 @@ class Context:
 
     Attributes:
         project: Compose project name.
+        pool: the pool whose node the project is, None for a stack that is on its own.
         environment: the process's variables with those of ``.env``.
         root: the folder of ``compose.yaml``.
         steps: where progress goes.
@@ -34,16 +36,26 @@ class Context:
     """
 
     project: str
+    pool: Pool | None = None
     environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     root: Path = ROOT
     steps: Steps = field(default_factory=Steps)
     shell: Shell = field(default_factory=HostShell)
+
+    def of(self, pool: Pool) -> "Context":
+        """Return the same surroundings for a pool's node."""
+        return replace(self, project=pool.project, pool=pool)
 
     @property
     def state_dir(self) -> Path:
         """The user's folder for logs of what this helper ran."""
         base = self.environment.get("XDG_STATE_HOME")
         return (Path(base) if base else Path.home() / ".local" / "state") / "calyx"
+
+    @property
+    def pools(self) -> Pools:
+        """The pools that this machine is part of."""
+        return Pools(self.state_dir / "pools")
 
     @property
     def compose_log(self) -> Path:

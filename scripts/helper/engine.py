@@ -5,7 +5,7 @@ here, by the labels that Compose gives them.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -19,6 +19,7 @@ from docker.context import ContextAPI
 
 from scripts.helper.containers import Container
 from scripts.helper.failures import explain
+from scripts.helper.shell import Finished
 from services.common.errors import Broken, Unavailable
 
 _PROJECT = "com.docker.compose.project"
@@ -118,6 +119,51 @@ class Engine:
             item = self._client.containers.get(identity)
             item.stop()
             item.start()
+
+    def stop(self, identity: str, seconds: int) -> None:
+        """Ask a container to end and wait for it, by force after so many seconds; it stays stopped, also when the
+        machine starts again."""
+        with _doing("stopping a container"):
+            self._client.containers.get(identity).stop(timeout=seconds)
+
+    def execute(self, identity: str, command: Sequence[str]) -> Finished:
+        """Run a command in a container that runs; its output is standard output, or the errors if it failed."""
+        with _doing("running a command in a container"):
+            code, (out, errors) = self._client.containers.get(identity).exec_run(list(command), demux=True)
+        text = (out if code == 0 else errors) or b""
+        return Finished(int(code), text.decode(errors="replace"))
+
+    def run_once(
+        self, image: str, command: Sequence[str], *, environment: Mapping[str, str], mounts: Mapping[str, str]
+    ) -> Finished:
+        """Run a command in a container of its own that is removed afterwards.
+
+        Args:
+            image: its image.
+            command: what runs, as root.
+            environment: its variables.
+            mounts: volume or path of the engine's machine → place in the container; paths are read-only.
+        """
+        volumes = {
+            source: {"bind": place, "mode": "ro" if source.startswith("/") else "rw"}
+            for source, place in mounts.items()
+        }
+        with _doing("running a command in a new container"):
+            item = self._client.containers.run(
+                image, list(command), environment=dict(environment), volumes=volumes, user="0", detach=True
+            )
+            try:
+                code = int(item.wait()["StatusCode"])
+                text = item.logs(stdout=code == 0, stderr=code != 0).decode(errors="replace")
+            finally:
+                item.remove(force=True)
+        return Finished(code, text)
+
+    def remove_volumes(self, names: Iterable[str]) -> None:
+        """Remove volumes that no container uses."""
+        with _doing("removing volumes"):
+            for name in names:
+                self._client.volumes.get(name).remove()
 
     def last_log_line(self, identity: str) -> str:
         """Return the newest line that a container wrote, or an empty text."""
@@ -231,6 +277,7 @@ def _container(attributes: dict[str, Any]) -> Container:
     state = attributes["State"]
     mode = attributes["HostConfig"].get("NetworkMode") or ""
     started = state.get("StartedAt") or _NEVER
+    dependencies = [part.split(":") for part in labels.get(_DEPENDS_ON, "").split(",") if part]
     published = (attributes.get("NetworkSettings") or {}).get("Ports") or {}
     return Container(
         identity=attributes["Id"],
@@ -240,7 +287,8 @@ def _container(attributes: dict[str, Any]) -> Container:
         started_at=None if started == _NEVER else datetime.fromisoformat(started),
         restarts=attributes.get("RestartCount", 0),
         exit_code=state.get("ExitCode", 0),
-        depends_on=tuple(part.split(":")[0] for part in labels.get(_DEPENDS_ON, "").split(",") if part),
+        depends_on=tuple(name for name, *_ in dependencies),
+        only_started=tuple(name for name, *rest in dependencies if rest[:1] == ["service_started"]),
         network_owner=mode.removeprefix("container:") if mode.startswith("container:") else None,
         ports=tuple(
             (int(inside.removesuffix("/tcp")), int(bindings[0]["HostPort"]))

@@ -15,6 +15,7 @@ from services.common.errors import Unavailable
 
 _MEANING = {
     "vpn": "the node's network is up",
+    "authority": "authority lets nodes in",
     "bootstrap": "bootstrap peer is up",
     "server": "server holds its blocks",
     "endpoint": "endpoint reaches the whole model",
@@ -92,16 +93,24 @@ class Stack:
         project: Compose project name.
         steps: where progress goes.
         timer: bounds the waiting.
+        unawaited: services that shall be started, but whose health is not waited for.
     """
 
     def __init__(
-        self, engine: ContainerEngine, compose: ContainerMaker, project: str, steps: Steps, timer: Timer
+        self,
+        engine: ContainerEngine,
+        compose: ContainerMaker,
+        project: str,
+        steps: Steps,
+        timer: Timer,
+        unawaited: frozenset[str] = frozenset(),
     ) -> None:
         self._engine = engine
         self._compose = compose
         self._project = project
         self._steps = steps
         self._timer = timer
+        self._unawaited = unawaited
 
     def bring_up(self) -> None:
         """Make, start and await every service; a service that runs well is left alone.
@@ -136,10 +145,15 @@ class Stack:
         if service in waited.ready:
             return
         if service not in waited.restarts:
-            if not waited.ready.issuperset(set(container.depends_on) & {c.service for c in every}):
+            present = {c.service for c in every}
+            started = present & set(container.only_started)
+            healthy = present & set(container.depends_on) - started
+            if not (healthy <= waited.ready and started <= waited.restarts.keys()):
                 return
             self._start(container, every)
             waited.restarts[service] = container.restarts if container.state == "running" else 0
+            if service in self._unawaited:
+                waited.ready.add(service)
         elif container.ready:
             waited.ready.add(service)
             self._steps.step(f"{service}: {_MEANING.get(service, 'is up')}")

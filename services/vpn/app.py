@@ -2,14 +2,20 @@
 
 import logging
 import signal
+import socket
 import sys
 from pathlib import Path
 
 from services.common import logs
 from services.common.errors import CalyxError
 from services.common.heartbeat import DEFAULT_PATH, Heartbeat
-from services.common.settings import LoggingSettings, VpnSettings
+from services.common.settings import LoggingSettings, ServerSettings, VpnSettings
+from services.vpn import firewall
 from services.vpn.direct import DirectTunnel
+from services.vpn.enrolment import enrol
+from services.vpn.interfaces import read_gateway
+from services.vpn.membership import StateFolder
+from services.vpn.mesh import MeshTunnel, PoolFiles
 from services.vpn.supervisor import supervise
 from services.vpn.tunnel import Tunnel
 
@@ -19,10 +25,32 @@ STOP_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 def tunnel_for(settings: VpnSettings) -> Tunnel:
-    """Return the way to the other nodes that the settings choose."""
-    match settings.vpn_mode:
-        case "direct":
-            return DirectTunnel()
+    """Return the way to the other nodes that the settings choose.
+
+    Raises:
+        Broken: the network cannot be closed against everything outside the tunnel.
+    """
+    if settings.vpn_mode == "direct":
+        return DirectTunnel()
+    folder = StateFolder(settings.vpn_dir)
+    rules = firewall.ruleset(settings.vpn_mode, read_gateway(), settings.open_ports)
+    firewall.apply(rules)
+    return MeshTunnel(
+        settings.vpn_mode,
+        folder,
+        PoolFiles(
+            announce_host=settings.vpn_announce_file,
+            initial_peers=settings.vpn_peers_file if settings.vpn_mode == "member" else None,
+        ),
+        enrol=lambda: enrol(folder, VpnSettings.load()),
+        state=lambda: "running" if serves_blocks() else "paused",
+    )
+
+
+def serves_blocks(port: int = ServerSettings.model_fields["server_port"].default) -> bool:
+    """Return whether this node's server listens."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def stop_asked_within(seconds: float) -> bool:
@@ -37,10 +65,11 @@ def main(heartbeat: Path = DEFAULT_PATH) -> int:
     try:
         logs.configure(LoggingSettings.load())
         settings = VpnSettings.load()
+        logger.info("starting", extra=settings.describe())
+        tunnel = tunnel_for(settings)
     except CalyxError as error:
         sys.stderr.write(f"vpn: {error}\n")
         return 1
-    logger.info("starting", extra=settings.describe())
-    supervise(tunnel_for(settings), Heartbeat(heartbeat), stop_asked_within)
+    supervise(tunnel, Heartbeat(heartbeat), stop_asked_within)
     logger.info("stopped")
     return 0

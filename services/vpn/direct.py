@@ -27,3 +27,6 @@ class DirectTunnel:
                 "connect the vpn container to a network: docker compose up -d vpn",
             )
         return "direct: " + ", ".join(f"{name} {' '.join(have)}" for name, have in sorted(found.items()))
+
+    def close(self) -> None:
+        """There is nothing to end: the engine owns the network."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 _SIOCGIFADDR = 0x8915  # netdevice(7): the IPv4 address of an interface
 _IPV6_TABLE = Path("/proc/net/if_inet6")
+_ROUTES = Path("/proc/net/route")
 _GLOBAL_SCOPE = "00"  # link-local addresses lead to no other node
 
 
@@ -35,3 +36,12 @@ def _ipv6(table: Path) -> list[tuple[str, str]]:
         return []
     rows = [line.split() for line in table.read_text().splitlines()]
     return [(row[5], str(IPv6Address(bytes.fromhex(row[0])))) for row in rows if row[3] == _GLOBAL_SCOPE]
+
+
+def read_gateway(routes: Path = _ROUTES) -> str | None:
+    """Return the IPv4 address of the default route's gateway, or None if there is no such route."""
+    for line in routes.read_text().splitlines()[1:]:
+        _, destination, gateway, *_ = line.split()
+        if int(destination, 16) == 0 and int(gateway, 16) != 0:
+            return socket.inet_ntoa(struct.pack("<L", int(gateway, 16)))
+    return None

@@ -23,16 +23,19 @@ def supervise(
     stop_asked_within: Callable[[float], bool],
     period: float = CHECK_PERIOD,
 ) -> None:
-    """Check ``tunnel`` every ``period`` seconds until ``stop_asked_within``, which sleeps, says so."""
+    """Check ``tunnel`` every ``period`` seconds until ``stop_asked_within``, which sleeps, says so; then close it."""
     before: tuple[bool, str] | None = None
-    while True:
-        now = _look(tunnel)
-        heartbeat.beat(*now)
-        if now != before:
-            logger.log(logging.INFO if now[0] else logging.WARNING, "%s", now[1])
-        before = now
-        if stop_asked_within(period):
-            return
+    try:
+        while True:
+            now = _look(tunnel)
+            heartbeat.beat(*now)
+            if now != before:
+                logger.log(logging.INFO if now[0] else logging.WARNING, "%s", now[1])
+            before = now
+            if stop_asked_within(period):
+                return
+    finally:
+        tunnel.close()
 
 
 def _look(tunnel: Tunnel) -> tuple[bool, str]:

@@ -12,3 +12,6 @@ class Tunnel(Protocol):
         Raises:
             Unavailable: they have none that works.
         """
+
+    def close(self) -> None:
+        """End what carries the traffic."""

@@ -85,7 +85,15 @@ def test_every_named_volume_says_what_losing_it_costs(root: Path, compose: dict[
 
 
 @pytest.mark.skipif(shutil.which("docker") is None, reason="needs Docker's client")
-@pytest.mark.parametrize("files", [["compose.yaml"], ["compose.yaml", "compose.gpu.yaml"]])
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["compose.yaml"],
+        ["compose.yaml", "compose.gpu.yaml"],
+        ["compose.yaml", "compose.seed.yaml"],
+        ["compose.yaml", "compose.worker.yaml", "compose.gpu.yaml"],
+    ],
+)
 def test_compose_accepts_the_files_without_any_setting(root: Path, files: list[str]) -> None:
     if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
         pytest.skip("needs Docker Compose")

@@ -9,7 +9,7 @@ import pytest
 from services.common.settings import SECTIONS, Section
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSE_FILES = ("compose.yaml", "compose.gpu.yaml")
+COMPOSE_FILES = ("compose.yaml", "compose.gpu.yaml", "compose.seed.yaml", "compose.worker.yaml")
 LAST_HEADING = "# === Inside the containers"
 FIELDS = {
     variable: (section, name)
@@ -90,18 +90,24 @@ def test_what_compose_hands_to_a_container_is_a_setting(services: dict[str, dict
     assert {variable.removesuffix("_FILE") for variable in named} <= FIELDS.keys()
 
 
-def test_a_room_gets_its_own_settings_and_no_other_room_s(services: dict[str, dict[str, Any]]) -> None:
-    for room, service in services.items():
-        sections = {FIELDS[variable.removesuffix("_FILE")][0].__name__ for variable in service["environment"]}
-        own = {f"{room.capitalize()}Settings", "LoggingSettings", "SwarmSettings"}
-        assert sections <= own, room
+def test_a_room_gets_its_own_settings_and_no_other_room_s(
+    services: dict[str, dict[str, Any]], fragments: dict[str, dict[str, Any]]
+) -> None:
+    for declared in (services, *(file["services"] for file in fragments.values())):
+        for room, service in declared.items():
+            variables = (service or {}).get("environment", ())
+            sections = {FIELDS[variable.removesuffix("_FILE")][0].__name__ for variable in variables}
+            own = {f"{room.capitalize()}Settings", "LoggingSettings", "SwarmSettings"}
+            assert sections <= own, room
 
 
 def test_every_setting_has_a_way_in_or_is_listed_as_having_none(
-    compose: dict[str, Any], services: dict[str, dict[str, Any]]
+    compose: dict[str, Any], fragments: dict[str, dict[str, Any]]
 ) -> None:
     secrets = {secret["environment"] for secret in compose["secrets"].values() if "environment" in secret}
-    reachable = interpolated().keys() | passed_on(services) | secrets
+    reachable = interpolated().keys() | secrets
+    for file in (compose, *fragments.values()):
+        reachable |= passed_on({name: service for name, service in file["services"].items() if service})
     head, heading, tail = (ROOT / ".env.example").read_text().partition(LAST_HEADING)
 
     assert heading

@@ -1,25 +1,16 @@
 """``calyx up``: from a bare machine to a model that answers; reads as its table of contents."""
 
-import sys
 from dataclasses import dataclass
 
 from scripts.helper.buildlog import BuildProgress
 from scripts.helper.chat import Tally, conversation
-from scripts.helper.checks import Check, Machine, check_ports, check_tun
-from scripts.helper.checks.machine import inspect_machine
-from scripts.helper.compose import Compose
 from scripts.helper.context import Context
 from scripts.helper.engine import Engine
-from scripts.helper.handover import hand_over
-from scripts.helper.install.base_images import BaseImages
-from scripts.helper.install.changes import Changes
-from scripts.helper.install.consent import asking
-from scripts.helper.install.engine_setup import SYSTEMD, EngineSetup, distribution, is_root
 from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, address
-from scripts.helper.ports import engine_facts, wanted_ports
+from scripts.helper.ports import wanted_ports
+from scripts.helper.preparation import check_machine, make_compose, prepare
 from scripts.helper.stack import Stack, Timer
-from scripts.helper.toolchain import read_toolchain, written
-from services.common.errors import CalyxError, Refused, Unavailable
+from services.common.errors import CalyxError, Unavailable
 from services.common.settings import SwarmSettings
 
 _PROMPT = "The capital of France is"
@@ -47,9 +38,9 @@ def run(context: Context, options: UpOptions) -> int:
     ports = wanted_ports()
     context.compose_log.unlink(missing_ok=True)
 
-    engine = _prepare(context, options)
-    _check_machine(context, engine, ports)
-    compose = _compose(context, engine)
+    engine = prepare(context, yes=options.yes)
+    check_machine(context, engine, ports)
+    compose = make_compose(context, engine)
     if options.build:
         context.steps.step("Building the images (minutes the first time, seconds later)")
         compose.build(BuildProgress(context.steps).feed)
@@ -57,51 +48,11 @@ def run(context: Context, options: UpOptions) -> int:
     context.steps.step("Starting the stack")
     timer = Timer.starting(options.timeout)
     Stack(engine, compose, context.project, context.steps, timer).bring_up()
-    _greet(context, engine, model, timer)
+    greet(context, engine, model, timer)
     return 0
 
 
-def _prepare(context: Context, options: UpOptions) -> Engine:
-    changes = Changes(context.shell, context.steps, context.state_dir / "install.log")
-    consent = asking(yes=options.yes, stdin=sys.stdin, stdout=sys.stdout)
-    engine = EngineSetup(
-        connect=lambda: Engine.connect(context.environment),
-        consent=consent,
-        changes=changes,
-        distribution=distribution(),
-        root=is_root(),
-        systemd=SYSTEMD.exists(),
-    ).ensure()
-    tools = read_toolchain(context.shell)
-    context.steps.step(f"Docker engine {engine.version()} answers")
-    context.steps.detail(f"Compose {written(tools.compose)}, buildx {written(tools.buildx)}")
-    BaseImages(engine, changes, consent, root=is_root()).ensure()
-    return engine
-
-
-def _check_machine(context: Context, engine: Engine, ports: dict[str, int]) -> None:
-    """Refuse before anything is started what can only fail later, with a worse message."""
-    machine: Machine = inspect_machine(context.shell, engine_facts(engine, context.project), "", ports)
-    for check in (check_tun(machine), check_ports(machine)):
-        _demand(check)
-
-
-def _demand(check: Check) -> None:
-    if check.verdict == "fail":
-        raise Refused(f"{check.name}: {check.detail}", check.remedy)
-
-
-def _compose(context: Context, engine: Engine) -> Compose:
-    given = hand_over(context.environment, context.shell)
-    for line in given.lines:
-        context.steps.detail(f"for the build: {line}")
-    gpu = "nvidia" in engine.runtimes()
-    if gpu:
-        context.steps.detail("the engine offers NVIDIA GPUs: adding compose.gpu.yaml")
-    return Compose(context, gpu=gpu, environment=given.variables)
-
-
-def _greet(context: Context, engine: Engine, model: str, timer: Timer) -> None:
+def greet(context: Context, engine: Engine, model: str, timer: Timer) -> None:
     """Ask the model something and say where everything is."""
     containers = engine.containers(context.project)
     endpoint, health = address(containers, ENDPOINT_PORT), address(containers, HEALTH_PORT)

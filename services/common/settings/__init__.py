@@ -1,5 +1,6 @@
 """The one place that reads the environment: a section per file. ``.env.example`` lists every variable."""
 
+from services.common.settings.authority import AuthoritySettings
 from services.common.settings.base import PREFIX, Section
 from services.common.settings.bootstrap import BootstrapSettings
 from services.common.settings.endpoint import EndpointSettings
@@ -18,6 +19,7 @@ SECTIONS: tuple[type[Section], ...] = (
     HealthSettings,
     BootstrapSettings,
     VpnSettings,
+    AuthoritySettings,
     LoggingSettings,
 )
 
@@ -25,6 +27,7 @@ __all__ = [
     "DEFAULT_MODEL",
     "PREFIX",
     "SECTIONS",
+    "AuthoritySettings",
     "BootstrapSettings",
     "EndpointSettings",
     "HealthSettings",

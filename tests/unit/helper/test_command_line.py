@@ -3,15 +3,22 @@ from pathlib import Path
 
 import pytest
 
+from scripts.helper.authority import Authority
 from scripts.helper.cli import build_parser, main
+from scripts.helper.context import Context
+from scripts.helper.pools import Pool, Pools
 from services.common.errors import Refused
+from services.common.token import JoinToken
 
-COMMANDS = ["up", "down", "status", "logs", "doctor", "chat"]
+STACK = ["up", "down", "status", "logs", "doctor", "chat"]
+POOL = ["create", "token", "join", "pause", "resume", "stop", "nodes", "revoke"]
+TOKEN = JoinToken(pool="home", authority="203.0.113.7:7443", pin="ab" * 32, id="t-1", secret="s" * 43).text()
 
 
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder without settings, on a machine whose engine is at a place where none answers."""
+    """A folder without settings, on a machine in no pool whose engine is at a place where none answers."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
     return tmp_path
 
@@ -35,6 +42,16 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ["logs", "server", "vpn"],
         ["chat", "--max-length", "x"],
         ["--project", "No Good", "status"],
+        ["--pool", "No Good", "status"],
+        ["create", "home"],
+        ["create", "No Good", "--address", "203.0.113.7"],
+        ["create", "home", "--address", "203.0.113.7:80"],
+        ["join"],
+        ["join", "what is this"],
+        ["join", TOKEN[:-3]],
+        ["join", TOKEN.replace("calyx1_", "calyx2_")],
+        ["token", "create", "--role", "king"],
+        ["pause", "--grace", "0"],
     ],
 )
 def test_wrong_usage_exits_2_with_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -42,7 +59,7 @@ def test_wrong_usage_exits_2_with_one_line(words: list[str], capsys: pytest.Capt
     assert "--help" in one_line(capsys)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", STACK + POOL)
 def test_every_command_has_help_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([command, "--help"]) == 0
     assert f"./scripts/calyx {command}" in capsys.readouterr().out.partition("examples:")[2]
@@ -115,3 +132,38 @@ def test_debug_shows_where_an_error_came_from(capsys: pytest.CaptureFixture[str]
 
     assert main(["status", "--debug"], run=fail) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["pause"], ["resume"], ["stop"], ["nodes"], ["token", "list"], ["revoke", "a"]]
+)
+def test_a_machine_in_no_pool_learns_how_to_be_in_one(
+    words: list[str], nowhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words, nowhere) == 1
+    assert "this machine is in no pool — ./scripts/calyx create" in one_line(capsys)
+
+
+def test_a_token_is_looked_at_before_any_engine_or_network(
+    nowhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["join", TOKEN[:-3]], nowhere) == 2
+    message = one_line(capsys)
+    assert "token" in message
+    assert "s" * 43 not in message
+
+
+def test_the_seed_of_a_pool_is_not_stopped_by_mistake(
+    nowhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Pools(nowhere / "state/calyx/pools").save(Pool("home", "calyx-home", "seed"))
+
+    assert main(["stop"], nowhere) == 1
+    assert "`stop --purge` ends it" in one_line(capsys)
+    assert Pools(nowhere / "state/calyx/pools").names() == ["home"]
+
+
+def test_only_a_seed_lets_others_in() -> None:
+    pool = Pool("home", "calyx-home", "worker")
+    with pytest.raises(Refused, match="only the pool's seed"):
+        Authority(Context(project=pool.project).of(pool), engine=None)  # type: ignore[arg-type]

@@ -175,3 +175,14 @@ def test_containers_that_vanish_are_reported() -> None:
     bench = Bench()
     bench.time.on_sleep = bench.engine.all.clear
     assert bench.refuse() == "the containers are gone — run ./scripts/calyx up again"
+
+
+def test_who_needs_a_service_only_started_does_not_wait_for_its_health() -> None:
+    authority = container(
+        "authority", "created", depends_on=("vpn",), only_started=("vpn",), network_owner="id-vpn"
+    )
+    bench = Bench(*made(), authority)
+    bench.engine.takes["vpn"] = 30.0
+    bench.stack.bring_up()
+
+    assert bench.engine.done[:4] == ["create", "start vpn", "start authority", "start bootstrap"]

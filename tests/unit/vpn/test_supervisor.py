@@ -12,12 +12,16 @@ class ScriptedTunnel:
 
     def __init__(self, *answers: str | Exception) -> None:
         self._answers = iter(answers)
+        self.closed = False
 
     def check(self) -> str:
         answer = next(self._answers)
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def close(self) -> None:
+        self.closed = True
 
 
 @pytest.fixture
@@ -60,3 +64,11 @@ def test_a_fault_of_ours_is_not_reported_as_a_network_that_is_down(heartbeat: He
         watch(ScriptedTunnel(ZeroDivisionError()), heartbeat, rounds=1)
 
     assert heartbeat.read() == (False, "not checked yet")
+
+
+def test_the_tunnel_ends_with_the_sidecar(heartbeat: Heartbeat) -> None:
+    tunnel = ScriptedTunnel("up")
+
+    watch(tunnel, heartbeat, rounds=1)
+
+    assert tunnel.closed

@@ -1,0 +1,46 @@
+"""``calyx token``, ``nodes`` and ``revoke``: the seed says who is let in, who is there and who must go."""
+
+import argparse
+import json
+import sys
+
+from scripts.helper.authority import Authority
+from scripts.helper.context import Context
+from scripts.helper.engine import Engine
+
+
+def token(context: Context, parsed: argparse.Namespace) -> int:
+    """Make, list, withdraw or check tokens, as the command line said."""
+    authority = Authority(context, Engine.connect(context.environment))
+    match parsed.action:
+        case "create":
+            made = authority.ask(
+                *("token", "create", "--role", parsed.role, "--ttl", parsed.ttl, "--uses", str(parsed.uses))
+            )
+            context.steps.step(f"A token for a {parsed.role}, good for {parsed.uses}; a machine joins by:")
+            context.steps.detail(f"./scripts/calyx join {made['token']}")
+        case "list":
+            _show(authority.ask("token", "list"))
+        case "revoke":
+            authority.ask("token", "revoke", parsed.id)
+            context.steps.step(f"The token {parsed.id} lets nobody in any more")
+        case _:
+            _show(authority.ask("token", "check", parsed.text))
+    return 0
+
+
+def nodes(context: Context) -> int:
+    """Show who is in the pool."""
+    _show(Authority(context, Engine.connect(context.environment)).ask("nodes", "--json"))
+    return 0
+
+
+def revoke(context: Context, node: str) -> int:
+    """Put a node out; the others hear of it within half a minute."""
+    Authority(context, Engine.connect(context.environment)).ask("revoke", node)
+    context.steps.step(f"{node} is out of the pool: everybody closes their tunnels to it within 30 s")
+    return 0
+
+
+def _show(answer: object) -> None:
+    sys.stdout.write(json.dumps(answer, indent=2) + "\n")

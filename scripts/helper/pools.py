@@ -1,0 +1,133 @@
+"""The pools that this machine is part of: a folder for each, with everything that the helper must remember."""
+
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from services.common.errors import Broken, InvalidInput, Unavailable
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
+_FILE = "pool.json"
+_FRAGMENTS = {"seed": "compose.seed.yaml", "worker": "compose.worker.yaml"}
+
+
+@dataclass(frozen=True)
+class Pool:
+    """One pool as this machine knows it.
+
+    Attributes:
+        name: the pool's name.
+        project: the name of its Compose project.
+        role: ``seed`` on the machine that made the pool, ``worker`` on others.
+        settings: variables for the Compose files, none of them secret.
+        server: whether this machine shares blocks.
+    """
+
+    name: str
+    project: str
+    role: Literal["seed", "worker"]
+    settings: dict[str, str] = field(default_factory=dict)
+    server: bool = True
+
+    @property
+    def fragment(self) -> str:
+        """The Compose file that makes ``compose.yaml`` this kind of node."""
+        return _FRAGMENTS[self.role]
+
+
+def default_project(name: str) -> str:
+    """Return the name of a pool's Compose project if nobody chooses another."""
+    return f"calyx-{name}"
+
+
+def check_name(name: str) -> str:
+    """Return a pool's name if it can be one.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(
+            f"{name!r} is no name for a pool", "use at most 40 small letters, digits and hyphens between them"
+        )
+    return name
+
+
+class Pools:
+    """The folder that holds a folder for each pool.
+
+    Args:
+        path: made when the first pool is saved; readable by its owner alone.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def names(self) -> list[str]:
+        """Return the names of all pools, sorted."""
+        return sorted(found.parent.name for found in self._path.glob(f"*/{_FILE}"))
+
+    def load(self, name: str) -> Pool:
+        """Return a pool.
+
+        Raises:
+            InvalidInput: the name cannot be one, or this machine knows no such pool.
+            Broken: its file cannot be read.
+        """
+        file = self._path / check_name(name) / _FILE
+        try:
+            content = json.loads(file.read_text())
+            return Pool(**content)
+        except FileNotFoundError:
+            raise InvalidInput(
+                f"this machine is in no pool {name}", f"it is in: {', '.join(self.names()) or 'none'}"
+            ) from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Broken(f"reading {file}: {error}", "leave the pool by `stop` and join it again") from error
+
+    def choose(self, name: str | None) -> Pool:
+        """Return the pool of that name, or the only one.
+
+        Raises:
+            Unavailable: there is none.
+            InvalidInput: there are several, or none of that name.
+        """
+        if name is not None:
+            return self.load(name)
+        names = self.names()
+        if not names:
+            raise Unavailable(
+                "this machine is in no pool",
+                "./scripts/calyx create makes one, ./scripts/calyx join enters one",
+            )
+        if len(names) > 1:
+            raise InvalidInput(
+                f"this machine is in several pools: {', '.join(names)}", "choose by --pool NAME"
+            )
+        return self.load(names[0])
+
+    def save(self, pool: Pool) -> None:
+        """Remember a pool; a failure leaves what was there.
+
+        Raises:
+            Broken: the disk takes no more.
+        """
+        folder = self._path / check_name(pool.name)
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            new = folder / f".{_FILE}.new"
+            new.write_text(json.dumps(asdict(pool), indent=2) + "\n")
+            new.chmod(0o600)
+            os.replace(new, folder / _FILE)
+        except OSError as error:
+            raise Broken(
+                f"writing {folder}: {error.strerror}", "free space, or correct its permissions"
+            ) from error
+
+    def remove(self, name: str) -> None:
+        """Forget a pool; nothing if it is not known."""
+        shutil.rmtree(self._path / check_name(name), ignore_errors=True)

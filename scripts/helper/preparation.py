@@ -1,0 +1,67 @@
+"""Makes a machine ready for containers, and refuses what could only fail later: before any stack is started."""
+
+import sys
+
+from scripts.helper.checks import Check, Machine, check_ports, check_tun
+from scripts.helper.checks.machine import inspect_machine
+from scripts.helper.compose import Compose
+from scripts.helper.context import Context
+from scripts.helper.engine import Engine
+from scripts.helper.handover import hand_over
+from scripts.helper.install.base_images import BaseImages
+from scripts.helper.install.changes import Changes
+from scripts.helper.install.consent import asking
+from scripts.helper.install.engine_setup import SYSTEMD, EngineSetup, distribution, is_root
+from scripts.helper.ports import engine_facts
+from scripts.helper.toolchain import read_toolchain, written
+from services.common.errors import Refused
+
+
+def prepare(context: Context, *, yes: bool) -> Engine:
+    """Return an engine that answers, with the tools and base images that a build needs.
+
+    Args:
+        context: the surroundings.
+        yes: install what is missing without asking.
+
+    Raises:
+        CalyxError: something is missing and cannot be installed, or must not be.
+    """
+    changes = Changes(context.shell, context.steps, context.state_dir / "install.log")
+    consent = asking(yes=yes, stdin=sys.stdin, stdout=sys.stdout)
+    engine = EngineSetup(
+        connect=lambda: Engine.connect(context.environment),
+        consent=consent,
+        changes=changes,
+        distribution=distribution(),
+        root=is_root(),
+        systemd=SYSTEMD.exists(),
+    ).ensure()
+    tools = read_toolchain(context.shell)
+    context.steps.step(f"Docker engine {engine.version()} answers")
+    context.steps.detail(f"Compose {written(tools.compose)}, buildx {written(tools.buildx)}")
+    BaseImages(engine, changes, consent, root=is_root()).ensure()
+    return engine
+
+
+def check_machine(context: Context, engine: Engine, ports: dict[str, int]) -> None:
+    """Refuse before anything is started what can only fail later, with a worse message."""
+    machine: Machine = inspect_machine(context.shell, engine_facts(engine, context.project), "", ports)
+    for check in (check_tun(machine), check_ports(machine)):
+        _demand(check)
+
+
+def _demand(check: Check) -> None:
+    if check.verdict == "fail":
+        raise Refused(f"{check.name}: {check.detail}", check.remedy)
+
+
+def make_compose(context: Context, engine: Engine) -> Compose:
+    """Return Compose with what this machine hands to builds, and with its GPU if the engine offers it."""
+    given = hand_over(context.environment, context.shell)
+    for line in given.lines:
+        context.steps.detail(f"for the build: {line}")
+    gpu = "nvidia" in engine.runtimes()
+    if gpu:
+        context.steps.detail("the engine offers NVIDIA GPUs: adding compose.gpu.yaml")
+    return Compose(context, gpu=gpu, environment=given.variables)

@@ -1,0 +1,1 @@
+"""The steps; ``down_revision`` puts them in order."""

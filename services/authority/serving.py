@@ -1,0 +1,62 @@
+"""Serves the API until the process is told to stop."""
+
+import logging
+import signal
+import sys
+
+import uvicorn
+
+from services.authority.administration import Administration
+from services.authority.app import create_app
+from services.authority.authority import Authority
+from services.authority.membership import Membership
+from services.authority.throttle import Throttle
+from services.authority.tls import ensure_tls
+
+logger = logging.getLogger("authority")
+
+
+def serve(authority: Authority) -> None:
+    """Make what is missing (keys, the seed's token), then serve until SIGTERM or SIGINT.
+
+    Raises:
+        CalyxError: something could not be made, or another process serves from the same folder.
+    """
+    with authority.state.serving():
+        authority.authorities.ensure()
+        ensure_tls(authority.state, authority.settings.pool_name)
+        administration = Administration(authority)
+        if not administration.has_seed():
+            administration.seed_token(authority.settings.seed_token_file)
+        logging.getLogger("uvicorn.error").addFilter(discreet)
+        # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: sys.exit(0))
+        uvicorn.Server(server_config(authority)).run()
+
+
+def server_config(authority: Authority) -> uvicorn.Config:
+    """Return how uvicorn serves the authority."""
+    membership = Membership(authority.settings, authority.database, authority.authorities, Throttle())
+    return uvicorn.Config(
+        create_app(membership),
+        host="0.0.0.0",  # noqa: S104 - other machines enrol here; compose says which ports they reach
+        port=authority.settings.authority_listen_port,
+        ssl_certfile=authority.state.tls,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # Else whoever is taken for a proxy could choose the address that wrong secrets are counted under.
+        proxy_headers=False,
+        limit_concurrency=512,
+        timeout_graceful_shutdown=3,
+    )
+
+
+def discreet(record: logging.LogRecord) -> bool:
+    """Leave only the kind of an exception in uvicorn's log: its message may quote what a client sent."""
+    vars(record).pop("color_message", None)  # the message again, for terminals
+    if record.exc_info and record.exc_info[0] is not None:
+        record.kind = record.exc_info[0].__name__
+        record.exc_info = None
+    return True

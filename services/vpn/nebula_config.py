@@ -1,0 +1,68 @@
+"""Renders Nebula's configuration; pure. What each key means: https://nebula.defined.net/docs/config/"""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from services.vpn.membership import CA, CERTIFICATE, KEY, Membership
+
+DEVICE = "calyx0"
+PORT = 4242
+PETALS_PORTS = "31330-31331"
+SEED_PORTS = (8000, 8080)
+"""The endpoint and the health page, which every member may use."""
+_MTU = 1300  # leaves room for the outer headers on every path that carries 1500 bytes, and for relays
+
+Mode = Literal["lighthouse", "member"]
+
+
+def render(membership: Membership, mode: Mode, folder: Path) -> str:
+    """Return the configuration as JSON, which YAML includes.
+
+    Args:
+        membership: this node's place in the pool.
+        mode: ``lighthouse`` on the seed.
+        folder: where key and certificates are.
+    """
+    lighthouse = mode == "lighthouse"
+    others = [] if lighthouse else membership.lighthouses
+    config = {
+        "pki": {
+            "ca": str(folder / CA),
+            "cert": str(folder / CERTIFICATE),
+            "key": str(folder / KEY),
+            "blocklist": sorted(membership.blocklist),
+            "disconnect_invalid": True,
+        },
+        "static_host_map": {str(one.address): one.endpoints for one in others},
+        "static_map": {"cadence": "30s", "network": "ip"},
+        "lighthouse": {
+            "am_lighthouse": lighthouse,
+            "interval": 10,
+            "hosts": [str(one.address) for one in others],
+        },
+        "listen": {"host": "::", "port": PORT},
+        "punchy": {"punch": True, "respond": True, "delay": "1s", "respond_delay": "5s"},
+        "relay": {
+            "am_relay": lighthouse,
+            "use_relays": True,
+            "relays": [str(one.address) for one in others],
+        },
+        "tun": {"dev": DEVICE, "mtu": _MTU},
+        "logging": {"level": "info", "format": "json"},
+        "firewall": {
+            "outbound_action": "drop",
+            "inbound_action": "drop",
+            "outbound": [{"port": "any", "proto": "any", "host": "any"}],
+            "inbound": _inbound(lighthouse),
+        },
+    }
+    return json.dumps(config, indent=1)
+
+
+def _inbound(lighthouse: bool) -> list[dict[str, Any]]:
+    rules: list[dict[str, Any]] = [{"port": "any", "proto": "icmp", "host": "any"}]
+    rules += [{"port": PETALS_PORTS, "proto": "tcp", "group": group} for group in ("seed", "worker")]
+    if lighthouse:
+        rules += [{"port": port, "proto": "tcp", "group": "member"} for port in SEED_PORTS]
+    return rules

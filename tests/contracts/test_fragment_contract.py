@@ -1,0 +1,43 @@
+"""What makes a node of a pool out of the stack: no right, port or secret more than that takes."""
+
+from typing import Any
+
+import pytest
+
+Fragments = dict[str, dict[str, Any]]
+NODES = ["compose.seed.yaml", "compose.worker.yaml"]
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_the_sidecar_gets_the_right_over_its_own_network_and_no_other(
+    fragments: Fragments, name: str
+) -> None:
+    vpn = fragments[name]["services"]["vpn"]
+
+    assert vpn["cap_add"] == ["NET_ADMIN"]
+    assert vpn["devices"] == ["/dev/net/tun"]
+    assert not vpn.keys() & {"privileged", "cap_drop", "security_opt", "read_only", "network_mode"}
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_nobody_else_gets_a_right(fragments: Fragments, name: str) -> None:
+    for room, service in fragments[name]["services"].items():
+        if room != "vpn" and service:
+            assert not service.keys() & {"privileged", "cap_add", "devices", "ports"}, room
+
+
+def test_the_authority_is_hardened_as_the_others_are(
+    fragments: Fragments, services: dict[str, dict[str, Any]]
+) -> None:
+    authority, model = fragments["compose.seed.yaml"]["services"]["authority"], services["bootstrap"]
+
+    for key in ("user", "init", "read_only", "cap_drop", "security_opt", "pull_policy", "restart", "logging"):
+        assert authority[key] == model[key], key
+    assert authority.keys() >= {"mem_limit", "pids_limit", "cpus", "healthcheck", "stop_grace_period"}
+
+
+def test_only_a_seed_is_reached_from_other_machines(fragments: Fragments) -> None:
+    seed, worker = (fragments[name]["services"]["vpn"] for name in NODES)
+
+    assert [port.rpartition("}:")[2] for port in seed["ports"]] == ["4242/udp", "7443"]
+    assert "ports" not in worker
