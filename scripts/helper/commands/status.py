@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
 from scripts.helper.overview import ModelState, Overview, fetch_json, survey
+from scripts.helper.pools import Pool
 from services.common.errors import CalyxError, Unavailable
 
 
@@ -16,20 +17,35 @@ def run(context: Context, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(overview.to_json() + "\n")
     elif overview.services:
-        sys.stdout.write("\n".join(render(overview, datetime.now(UTC))) + "\n")
-    problem = why_not_running(overview)
+        sys.stdout.write("\n".join(render(overview, datetime.now(UTC), context.pool)) + "\n")
+    problem = why_not_running(overview, context.pool)
     if problem:
         raise problem
     return 0
 
 
-def why_not_running(overview: Overview) -> CalyxError | None:
-    """Return the error that tells what is missing, None when everything runs."""
+def is_paused(overview: Overview, pool: Pool | None) -> bool:
+    """Return whether this is a pool's node whose server was ended by ``calyx pause``.
+
+    Nothing else leaves it so: the engine starts a server again that ends by itself.
+    """
+    return pool is not None and any(s.name == "server" and s.state == "exited" for s in overview.services)
+
+
+def why_not_running(overview: Overview, pool: Pool | None = None) -> CalyxError | None:
+    """Return the error that tells what is missing, None when everything runs that shall.
+
+    Args:
+        overview: what was seen.
+        pool: the pool whose node it is.
+    """
     if not overview.services:
         return Unavailable(
             f"{overview.project} does not run", f"start it by {command_line(overview.project, 'up')}"
         )
     bad = [s for s in overview.services if s.state != "running" or s.health not in (None, "healthy")]
+    if is_paused(overview, pool):
+        bad = [s for s in bad if s.name != "server"]
     if bad:
         names = ", ".join(f"{s.name} is {s.state if s.state != 'running' else s.health}" for s in bad)
         return Unavailable(
@@ -39,13 +55,16 @@ def why_not_running(overview: Overview) -> CalyxError | None:
     return None
 
 
-def render(overview: Overview, now: datetime) -> list[str]:
-    """Return the overview as lines for people."""
+def render(overview: Overview, now: datetime, pool: Pool | None = None) -> list[str]:
+    """Return the overview as lines for people; the arguments are those of ``why_not_running`` and the time."""
     lines = [f"{'SERVICE':<12}{'STATE':<12}{'HEALTH':<12}SINCE"]
     lines += [
         f"{s.name:<12}{s.state:<12}{s.health or '-':<12}{_since(s.since, now)}" for s in overview.services
     ]
     lines.append("")
+    if pool is not None:
+        paused = ", paused: ./scripts/calyx resume shares again" if is_paused(overview, pool) else ""
+        lines.append(f"pool      {pool.name}, this machine is a {pool.role}{paused}")
     if overview.endpoint:
         lines.append(f"endpoint  {overview.endpoint}")
     if overview.health:

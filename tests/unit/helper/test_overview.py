@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from scripts.helper.commands.status import render, why_not_running
 from scripts.helper.containers import Container
 from scripts.helper.overview import Overview, fetch_json, survey
+from scripts.helper.pools import Pool
 from tests.unit.helper.helper_fakes import container, moment
 
 STATE: dict[str, Any] = {
@@ -87,6 +89,18 @@ def test_why_a_stack_is_not_running() -> None:
     ended = overview(VPN, container("server", "exited"), container("health", health="unhealthy"))
     assert not ended.running
     assert str(why_not_running(ended)).startswith("calyx: health is unhealthy, server is exited — ")
+
+
+def test_a_paused_node_of_a_pool_is_as_it_shall_be() -> None:
+    pool = Pool("home", "calyx-home", "worker")
+    paused = overview(VPN, container("server", "exited", health="unhealthy"))
+
+    assert why_not_running(paused, pool) is None
+    assert "pool      home, this machine is a worker, paused: ./scripts/calyx resume shares again" in render(
+        paused, moment(1), pool
+    )
+    broken = overview(replace(VPN, health="unhealthy"), container("server", "exited"))
+    assert str(why_not_running(broken, pool)).startswith("calyx: vpn is unhealthy — ")
 
 
 def test_nothing_at_an_address() -> None:
