@@ -1,7 +1,6 @@
 """The pools that this machine is part of: a folder for each, with everything that the helper must remember."""
 
 import json
-import os
 import re
 import shutil
 from dataclasses import asdict, dataclass, field
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from services.common.errors import Broken, InvalidInput, Unavailable
+from services.common.files import replace_file
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _FILE = "pool.json"
@@ -119,14 +119,11 @@ class Pools:
         folder = self._path / check_name(pool.name)
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            new = folder / f".{_FILE}.new"
-            new.write_text(json.dumps(asdict(pool), indent=2) + "\n")
-            new.chmod(0o600)
-            os.replace(new, folder / _FILE)
         except OSError as error:
             raise Broken(
-                f"writing {folder}: {error.strerror}", "free space, or correct its permissions"
+                f"making {folder}: {error.strerror}", "free space, or correct its permissions"
             ) from error
+        replace_file(folder / _FILE, json.dumps(asdict(pool), indent=2) + "\n")
 
     def remove(self, name: str) -> None:
         """Forget a pool; nothing if it is not known."""

@@ -9,10 +9,10 @@ from typing import Any
 from services.authority.authority import Authority
 from services.authority.errors import UnknownEntry
 from services.authority.pool_view import with_port
-from services.authority.state_folder import write_secret
 from services.authority.tls import ensure_tls, pin_of
 from services.authority.tokens import Role, Token, matches, new_token
 from services.common.errors import InvalidInput, InvalidSetting, Refused
+from services.common.files import replace_file
 from services.common.token import JoinToken
 
 SEED_TOKEN_SECONDS = 24 * 3600
@@ -135,7 +135,7 @@ class Administration:
         if not self._is_usable(path):
             address = with_port(_LOOPBACK, self._settings.authority_listen_port)
             _, text = self._new_token("seed", SEED_TOKEN_SECONDS, 1, address)
-            write_secret(path, text.encode(), mode=0o640)
+            replace_file(path, text, mode=0o640)
 
     def has_seed(self) -> bool:
         """Tell whether a seed node is enrolled."""

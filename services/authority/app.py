@@ -9,10 +9,11 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 from services.authority.body_limit import BodyLimit
-from services.authority.errors import TooManyAttempts, http_status, place_of
+from services.authority.errors import TooManyAttempts, http_status
 from services.authority.membership import Membership
 from services.authority.routes import api_router
 from services.common.errors import Broken, CalyxError
+from services.common.logs import place_of
 
 logger = logging.getLogger("authority")
 

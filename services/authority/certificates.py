@@ -5,13 +5,13 @@ still valid are handed out, so that nodes with certificates of an older one stay
 """
 
 import base64
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from services.authority.state_folder import StateFolder, write_secret
+from services.authority.state_folder import StateFolder
 from services.common.errors import Broken, InvalidInput
+from services.common.files import replace_file
 
 _KEY_HEADER = "-----BEGIN NEBULA X25519 PUBLIC KEY-----"
 _KEY_FOOTER = "-----END NEBULA X25519 PUBLIC KEY-----"
@@ -29,21 +29,23 @@ class Signed:
     not_after: int
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What a node's certificate says of it; ``address`` with the length of the network's prefix."""
+
+    public_key: str
+    name: str
+    address: str
+    groups: tuple[str, ...]
+
+
 class Signer(Protocol):
     """What makes and reads the mesh's certificates; raises ``Broken`` when it cannot."""
 
     def make_ca(self, name: str, seconds: int) -> tuple[str, str]:
         """Return certificate and key, both as PEM, of a new authority that is valid for ``seconds``."""
 
-    def sign(
-        self,
-        ca: tuple[str, str],
-        public_key: str,
-        name: str,
-        address: str,
-        groups: Sequence[str],
-        seconds: int,
-    ) -> Signed:
+    def sign(self, ca: tuple[str, str], subject: Subject, seconds: int) -> Signed:
         """Return a certificate for a node, signed by ``ca`` (certificate and key)."""
 
     def read(self, pem: str) -> Signed:
@@ -83,9 +85,7 @@ class Authorities:
         """Return the certificates of all authorities that are valid at ``now``, the newest last."""
         return "".join(one.pem for one in self._all() if one.not_after > now)
 
-    def issue(
-        self, public_key: str, name: str, address: str, groups: Sequence[str], now: int, seconds: int
-    ) -> Signed:
+    def issue(self, subject: Subject, now: int, seconds: int) -> Signed:
         """Sign for a node with the newest authority, for ``seconds`` or as long as that is valid itself.
 
         Raises:
@@ -99,14 +99,14 @@ class Authorities:
                 "make a new one: python3 -m services.authority rotate-ca",
             )
         ca = (newest.read_text(), newest.with_suffix(".key").read_text())
-        return self._signer.sign(ca, public_key, name, address, groups, min(seconds, left))
+        return self._signer.sign(ca, subject, min(seconds, left))
 
     def _make(self, number: int) -> Signed:
         certificate, key = self._signer.make_ca(self._pool, self._seconds)
         path = self._state.ca / f"{number:04}.crt"
         # An authority is there once its certificate is: the key comes first.
-        write_secret(path.with_suffix(".key"), key.encode())
-        write_secret(path, certificate.encode())
+        replace_file(path.with_suffix(".key"), key)
+        replace_file(path, certificate)
         return self._read(path)
 
     def _files(self) -> list[Path]:

@@ -52,11 +52,3 @@ _STATUS: tuple[tuple[type[CalyxError], int], ...] = (
 def http_status(error: CalyxError) -> int:
     """Return the HTTP status of an error; only what is broken on our side is a 500."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-
-
-def place_of(error: BaseException) -> str:
-    """Return the file and line that raised ``error``."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from services.authority.answers import Alive, Enrolled, Renewed
-from services.authority.certificates import Authorities, checked_public_key
+from services.authority.certificates import Authorities, Subject, checked_public_key
 from services.authority.nodes import Activity, Certificate, Node, free_address
 from services.authority.pool_view import look
 from services.authority.store import Store
@@ -198,10 +198,7 @@ class Membership:
 
     def _certify(self, store: Store, node: Node, now: int) -> tuple[Certificate, str]:
         signed = self._authorities.issue(
-            node.public_key,
-            node.name,
-            self._with_prefix(node),
-            GROUPS[node.role],
+            Subject(node.public_key, node.name, self._with_prefix(node), GROUPS[node.role]),
             now,
             self._settings.certificate_hours * 3600,
         )

@@ -3,11 +3,10 @@
 import json
 import subprocess
 import tempfile
-from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from services.authority.certificates import Signed
+from services.authority.certificates import Signed, Subject
 from services.common.errors import Broken
 
 _TIMEOUT = 20.0
@@ -40,28 +39,20 @@ class NebulaCert:
             )
             return certificate.read_text(), key.read_text()
 
-    def sign(
-        self,
-        ca: tuple[str, str],
-        public_key: str,
-        name: str,
-        address: str,
-        groups: Sequence[str],
-        seconds: int,
-    ) -> Signed:
+    def sign(self, ca: tuple[str, str], subject: Subject, seconds: int) -> Signed:
         """See :meth:`services.authority.certificates.Signer.sign`."""
         with tempfile.TemporaryDirectory(prefix="calyx-sign-") as folder:
             ca_certificate, ca_key = Path(folder, "ca.crt"), Path(folder, "ca.key")
             public, certificate = Path(folder, "pub"), Path(folder, "crt")
             ca_certificate.write_text(ca[0])
             ca_key.write_text(ca[1])
-            public.write_text(public_key)
+            public.write_text(subject.public_key)
             arguments = {
                 "-ca-crt": str(ca_certificate),
                 "-ca-key": str(ca_key),
-                "-name": name,
-                "-ip": address,
-                "-groups": ",".join(groups),
+                "-name": subject.name,
+                "-ip": subject.address,
+                "-groups": ",".join(subject.groups),
                 "-duration": f"{seconds}s",
                 "-in-pub": str(public),
                 "-out-crt": str(certificate),

@@ -12,6 +12,7 @@ from services.authority.authority import Authority
 from services.authority.membership import Membership
 from services.authority.throttle import Throttle
 from services.authority.tls import ensure_tls
+from services.common.logs import discreet
 
 logger = logging.getLogger("authority")
 
@@ -51,12 +52,3 @@ def server_config(authority: Authority) -> uvicorn.Config:
         limit_concurrency=512,
         timeout_graceful_shutdown=3,
     )
-
-
-def discreet(record: logging.LogRecord) -> bool:
-    """Leave only the kind of an exception in uvicorn's log: its message may quote what a client sent."""
-    vars(record).pop("color_message", None)  # the message again, for terminals
-    if record.exc_info and record.exc_info[0] is not None:
-        record.kind = record.exc_info[0].__name__
-        record.exc_info = None
-    return True

@@ -64,29 +64,6 @@ class StateFolder:
             yield
 
 
-def write_secret(path: Path, content: bytes, mode: int = 0o600) -> None:
-    """Replace a file that only its owner may read, if ``mode`` says no more; nobody ever sees half of it.
-
-    Raises:
-        Broken: the folder cannot be written to.
-    """
-    try:
-        # The name is random, so that what a crash leaves behind is in nobody's way; its mode is 0600.
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-                os.fchmod(file.fileno(), mode)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise Broken(f"writing {path}: {error.strerror}") from error
-
-
 @contextmanager
 def new_secret_file(path: Path) -> Iterator[BinaryIO]:
     """Make a file that only its owner may read; it overwrites none, and is removed if the block raises.

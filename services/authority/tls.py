@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from services.authority.state_folder import StateFolder, write_secret
+from services.authority.state_folder import StateFolder
 from services.common.errors import Broken
+from services.common.files import replace_file
 
 # Clients compare the pin and no date, for their clocks may be wrong; these mean "always" (RFC 5280, 4.1.2.5).
 _NOT_BEFORE = datetime(2020, 1, 1, tzinfo=UTC)
@@ -22,7 +23,7 @@ def ensure_tls(state: StateFolder, pool: str) -> Path:
     """Return the file with the key and the certificate, made if there is none."""
     with state.locked():
         if not state.tls.exists():
-            write_secret(state.tls, _make(pool))
+            replace_file(state.tls, _make(pool))
     return state.tls
 
 
@@ -42,7 +43,7 @@ def pin_of(path: Path) -> str:
         ) from error
 
 
-def _make(pool: str) -> bytes:
+def _make(pool: str) -> str:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Calyx authority of {pool}"[:64])])
     certificate = (
@@ -59,4 +60,4 @@ def _make(pool: str) -> bytes:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    return private + certificate.public_bytes(serialization.Encoding.PEM)
+    return (private + certificate.public_bytes(serialization.Encoding.PEM)).decode()

@@ -1,13 +1,13 @@
 """Runs the bootstrap peer until it is told to stop."""
 
 import logging
-import os
 import signal
 import threading
 from pathlib import Path
 
 from services.common import logs
-from services.common.errors import Broken, CalyxError
+from services.common.errors import CalyxError
+from services.common.files import replace_file
 from services.common.heartbeat import DEFAULT_PATH, Heartbeat
 from services.common.settings import BootstrapSettings, LoggingSettings, SwarmSettings
 from services.swarm import dht
@@ -24,14 +24,8 @@ def publish(addresses: list[str], path: Path) -> None:
     Raises:
         Broken: the file cannot be written.
     """
-    new = path.with_suffix(".new")
-    try:
-        new.write_text("\n".join(addresses) + "\n")
-        os.replace(new, path)
-    except OSError as error:
-        raise Broken(
-            f"writing {path}: {error.strerror}", "set CALYX_BOOTSTRAP_ADDRESSES to a writable place"
-        ) from error
+    text = "\n".join(addresses) + "\n"
+    replace_file(path, text, mode=0o644, remedy="set CALYX_BOOTSTRAP_ADDRESSES to a writable place")
 
 
 def main(heartbeat: Path = DEFAULT_PATH) -> int:

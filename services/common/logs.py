@@ -53,3 +53,20 @@ def configure(settings: LoggingSettings, stream: TextIO = sys.stderr) -> None:
     handler = logging.StreamHandler(stream)
     handler.setFormatter(_JsonFormatter() if settings.log_format == "json" else _KeyValueFormatter())
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+
+
+def discreet(record: logging.LogRecord) -> bool:
+    """Leave only the kind of an exception in uvicorn's log: its message may quote what a client sent."""
+    vars(record).pop("color_message", None)  # the message again, for terminals
+    if record.exc_info and record.exc_info[0] is not None:
+        record.kind = record.exc_info[0].__name__
+        record.exc_info = None
+    return True
+
+
+def place_of(error: BaseException) -> str:
+    """Return the file and line that raised ``error``."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown"

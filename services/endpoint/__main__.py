@@ -9,7 +9,7 @@ from typing import NoReturn
 import uvicorn
 
 from services.common.errors import CalyxError
-from services.common.logs import configure
+from services.common.logs import configure, discreet
 from services.common.settings import EndpointSettings, LoggingSettings, SwarmSettings
 from services.endpoint.app import create_app
 from services.endpoint.engine import Model
@@ -36,15 +36,6 @@ def server_config(settings: EndpointSettings, models: Models) -> uvicorn.Config:
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=3,
     )
-
-
-def discreet(record: logging.LogRecord) -> bool:
-    """Leave only the kind of an exception in uvicorn's log: its message may quote what a client sent."""
-    vars(record).pop("color_message", None)  # the message again, for terminals
-    if record.exc_info and record.exc_info[0] is not None:
-        record.kind = record.exc_info[0].__name__
-        record.exc_info = None
-    return True
 
 
 def main() -> int:

@@ -10,6 +10,7 @@
 import logging
 
 from services.common.errors import Broken, CalyxError, InvalidInput, Refused, Unavailable
+from services.common.logs import place_of
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +44,9 @@ def presentable(error: Exception) -> CalyxError:
     """
     if isinstance(error, CalyxError):
         return error
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    where = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "unknown"
-    logger.error("request failed unexpectedly", extra={"kind": type(error).__name__, "where": where})
+    logger.error(
+        "request failed unexpectedly", extra={"kind": type(error).__name__, "where": place_of(error)}
+    )
     return Broken(
         f"the endpoint failed unexpectedly ({type(error).__name__})", "its log says where; please report it"
     )

@@ -1,6 +1,5 @@
 """What makes this node a member of a pool, and the folder that it is kept in."""
 
-import os
 from ipaddress import IPv4Address, IPv4Interface
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.common.errors import Broken
+from services.common.files import replace_file
 
 KEY, PUBLIC_KEY, CERTIFICATE, CA, RECORD = "host.key", "host.pub", "host.crt", "ca.crt", "membership.json"
 
@@ -107,26 +107,7 @@ class StateFolder:
         Raises:
             Broken: the disk takes no more.
         """
-        replace(self.path / name, text, mode=0o600)
-
-
-def replace(path: Path, text: str, mode: int) -> None:
-    """Put a file in the place of another; nobody sees half of it, and a failure leaves the old one.
-
-    Raises:
-        Broken: it cannot be written.
-    """
-    new = path.with_name(f".{path.name}.new")
-    try:
-        new.unlink(missing_ok=True)
-        with open(new, "x", opener=lambda name, flags: os.open(name, flags, mode)) as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(new, path)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise Broken(f"writing {path}: {error.strerror}", "check the disk and the volume") from error
+        replace_file(self.path / name, text)
 
 
 def _first_line(error: Exception) -> Any:

@@ -12,9 +12,10 @@ from ipaddress import IPv4Address
 from pathlib import Path
 
 from services.common.errors import Refused, Unavailable
+from services.common.files import replace_file
 from services.vpn import nebula_config, proxy_config
 from services.vpn.authority_client import AuthorityClient
-from services.vpn.membership import PUBLIC_KEY, Membership, StateFolder, replace
+from services.vpn.membership import PUBLIC_KEY, Membership, StateFolder
 from services.vpn.nebula_config import Mode
 from services.vpn.ping import ping
 from services.vpn.processes import Program
@@ -144,9 +145,9 @@ class MeshTunnel:
         self._folder.write(NEBULA_CONFIG, nebula_config.render(member, self._mode, self._folder.path))
         if self._mode == "member":
             self._folder.write(PROXY_CONFIG, proxy_config.render(member))
-        replace(self._files.announce_host, f"{member.address.ip}\n", mode=0o644)
+        replace_file(self._files.announce_host, f"{member.address.ip}\n", mode=0o644)
         if self._files.initial_peers is not None:
-            replace(
+            replace_file(
                 self._files.initial_peers, "".join(f"{peer}\n" for peer in member.initial_peers), mode=0o644
             )
 

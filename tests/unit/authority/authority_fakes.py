@@ -3,12 +3,11 @@
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
 
 from services.authority.administration import Administration
 from services.authority.answers import Enrolled
 from services.authority.authority import Authority
-from services.authority.certificates import Signed
+from services.authority.certificates import Signed, Subject
 from services.authority.membership import Application, Membership
 from services.authority.throttle import Throttle
 from services.authority.tokens import Role
@@ -41,21 +40,13 @@ class FakeSigner:
     def make_ca(self, name: str, seconds: int) -> tuple[str, str]:
         return self._pem({"ca": name, "until": int(self.clock()) + seconds}), "the key\n"
 
-    def sign(
-        self,
-        ca: tuple[str, str],
-        public_key: str,
-        name: str,
-        address: str,
-        groups: Sequence[str],
-        seconds: int,
-    ) -> Signed:
+    def sign(self, ca: tuple[str, str], subject: Subject, seconds: int) -> Signed:
         if self.fails:
             raise Broken("running nebula-cert sign: no")
         until = int(self.clock()) + seconds
         issuer = hashlib.sha256(ca[0].encode()).hexdigest()
-        content = {"issuer": issuer, "key": public_key, "name": name, "until": until}
-        return self.read(self._pem({**content, "address": address, "groups": list(groups)}))
+        content = {"issuer": issuer, "key": subject.public_key, "name": subject.name, "until": until}
+        return self.read(self._pem({**content, "address": subject.address, "groups": list(subject.groups)}))
 
     def read(self, pem: str) -> Signed:
         return Signed(pem, hashlib.sha256(pem.encode()).hexdigest(), says(pem)["until"])

@@ -5,6 +5,7 @@ import stat
 import pytest
 
 from services.authority.authority import Authority
+from services.authority.certificates import Subject
 from services.common.errors import Broken, Unavailable
 from tests.unit.authority.authority_fakes import START, Clock, Pool, public_key, says
 
@@ -69,7 +70,7 @@ def test_a_key_without_its_certificate_is_passed_over(authority: Authority) -> N
     (authority.state.ca / "0002.key").write_text("half\n")
 
     assert len(bundle(authority, START)) == 1
-    authority.authorities.issue(public_key(), "a", "10.0.0.1/8", ["seed"], START, 60)
+    authority.authorities.issue(Subject(public_key(), "a", "10.0.0.1/8", ("seed",)), START, 60)
     authority.authorities.rotate()
     assert len(bundle(authority, START)) == 2
     assert (authority.state.ca / "0002.key").read_text() == "the key\n"

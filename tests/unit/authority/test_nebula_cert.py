@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from services.authority.certificates import Subject
 from services.authority.nebula_cert import NebulaCert
 from services.common.errors import Broken
 
@@ -69,7 +70,7 @@ def test_an_authority_is_made_by_flags_of_version_1_9(program: NebulaCert, stand
 def test_a_node_s_certificate_is_signed_in_a_folder_that_nobody_else_enters(
     program: NebulaCert, stand_in: StandIn
 ) -> None:
-    signed = program.sign(("crt", "key"), "pub", "alice", "10.77.0.5/16", ["member", "worker"], 60)
+    signed = program.sign(("crt", "key"), Subject("pub", "alice", "10.77.0.5/16", ("member", "worker")), 60)
 
     assert (signed.pem, signed.fingerprint, signed.not_after) == ("-out-crt\n", "09e9", 1795502583)
     sign, _ = stand_in.calls()
@@ -83,7 +84,7 @@ def test_what_the_program_says_is_passed_on_in_one_line(program: NebulaCert, sta
     stand_in.write(fails="sign")
 
     with pytest.raises(Broken, match=r"^running nebula-cert|running .*: root certificate is expired$"):
-        program.sign(("crt", "key"), "pub", "a", "10.0.0.1/8", ["seed"], 60)
+        program.sign(("crt", "key"), Subject("pub", "a", "10.0.0.1/8", ("seed",)), 60)
     (call,) = stand_in.calls()
     assert not Path(call["options"]["-ca-key"]).parent.exists()
 

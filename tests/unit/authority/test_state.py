@@ -9,7 +9,7 @@ import pytest
 from cryptography import x509
 
 from services.authority.authority import open_authority
-from services.authority.state_folder import StateFolder, new_secret_file, write_secret
+from services.authority.state_folder import StateFolder, new_secret_file
 from services.authority.tls import ensure_tls, pin_of
 from services.common.errors import Broken, InvalidInput, Refused
 from services.common.settings import AuthoritySettings
@@ -40,26 +40,6 @@ def test_one_authority_serves_from_it(tmp_path: Path) -> None:
         second.__enter__()
     with StateFolder(tmp_path).serving():
         pass
-
-
-def test_a_secret_is_replaced_whole_and_only_for_its_owner(tmp_path: Path) -> None:
-    path = tmp_path / "token"
-    path.write_text("old")
-    path.chmod(0o644)
-    write_secret(path, b"new")
-
-    assert (path.read_text(), mode(path)) == ("new", 0o600)
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_secret_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(Broken, match=r"writing .*/folder: Is a directory"):
-        write_secret(tmp_path / "folder", b"new")
-    with pytest.raises(Broken, match="No such file or directory"):
-        write_secret(tmp_path / "missing" / "token", b"new")
-
-    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
 def test_a_backup_overwrites_no_file(tmp_path: Path) -> None:

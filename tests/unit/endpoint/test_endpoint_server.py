@@ -15,8 +15,9 @@ import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from services.common.logs import discreet
 from services.common.settings.endpoint import EndpointSettings
-from services.endpoint.__main__ import discreet, server_config
+from services.endpoint.__main__ import server_config
 from services.endpoint.models import Models
 from tests.unit.endpoint.conftest import until, until_loaded
 from tests.unit.endpoint.fake_model import NAME, FakeModel

@@ -1,13 +1,12 @@
 """The node's state folder."""
 
-import resource
 import stat
 from pathlib import Path
 
 import pytest
 
 from services.common.errors import Broken
-from services.vpn.membership import RECORD, StateFolder, replace
+from services.vpn.membership import RECORD, StateFolder
 from tests.unit.vpn.members import member
 
 
@@ -34,18 +33,3 @@ def test_a_record_that_is_cut_off_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(Broken, match=r"membership\.json.*join it again"):
         StateFolder(tmp_path).load()
-
-
-def test_a_disk_that_takes_no_more_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
-    try:
-        with pytest.raises(Broken, match=f"writing {path}: File too large"):
-            replace(path, "new", mode=0o600)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
