@@ -86,7 +86,7 @@ def _run_in_pool(parsed: argparse.Namespace, context: Context) -> int:
         worker = join.new_pool(parsed.token, project, vars(parsed))
         options = join.JoinOptions(token=parsed.token, yes=parsed.yes, timeout=parsed.timeout)
         return join.run(context.of(worker), worker, options)
-    pool = context.pools.choose(getattr(parsed, "pool", None))
+    pool = context.pools.choose(getattr(parsed, "pool", None), project)
     context = context.of(pool)
     match parsed.command:
         case "pause":
@@ -105,15 +105,13 @@ def _run_in_pool(parsed: argparse.Namespace, context: Context) -> int:
 
 
 def _context(parsed: argparse.Namespace, root: Path) -> Context:
-    """Return the surroundings: of the pool that is named, or of the project, or of the only pool there is."""
-    named = getattr(parsed, "project", None) or os.environ.get("COMPOSE_PROJECT_NAME")
-    context = Context(project=named or DEFAULT_PROJECT, root=root)
-    pool = getattr(parsed, "pool", None)
-    if pool is not None and parsed.command != "join":
-        return context.of(context.pools.load(pool))
-    names = context.pools.names()
-    alone = parsed.command in ("status", "logs", "chat", "doctor") and named is None and len(names) == 1
-    return context.of(context.pools.load(names[0])) if alone else context
+    """Return the surroundings: of the pool that is meant, or of a stack on its own."""
+    project = getattr(parsed, "project", None) or os.environ.get("COMPOSE_PROJECT_NAME")
+    context = Context(project=project or DEFAULT_PROJECT, root=root)
+    if parsed.command in ("create", "join"):
+        return context
+    pool = context.pools.find(getattr(parsed, "pool", None), project)
+    return context.of(pool) if pool else context
 
 
 def _one_line(error: Exception) -> str:

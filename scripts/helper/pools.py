@@ -34,6 +34,11 @@ class Pool:
     server: bool = True
 
     @property
+    def answers(self) -> bool:
+        """Whether this machine by itself makes the pool's model complete, so that it can be asked at once."""
+        return self.role == "seed" and self.server
+
+    @property
     def fragment(self) -> str:
         """The Compose file that makes ``compose.yaml`` this kind of node."""
         return _FRAGMENTS[self.role]
@@ -89,26 +94,35 @@ class Pools:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise Broken(f"reading {file}: {error}", "leave the pool by `stop` and join it again") from error
 
-    def choose(self, name: str | None) -> Pool:
-        """Return the pool of that name, or the only one.
+    def find(self, name: str | None, project: str | None) -> Pool | None:
+        """Return the pool that is meant: by its name, by its project, or because it is the only one.
+
+        Raises:
+            InvalidInput: there is none of that name.
+        """
+        if name is not None:
+            return self.load(name)
+        known = [self.load(known) for known in self.names()]
+        if project is not None:
+            return next((pool for pool in known if pool.project == project), None)
+        return known[0] if len(known) == 1 else None
+
+    def choose(self, name: str | None, project: str | None) -> Pool:
+        """Return the pool that is meant, see ``find``.
 
         Raises:
             Unavailable: there is none.
             InvalidInput: there are several, or none of that name.
         """
-        if name is not None:
-            return self.load(name)
-        names = self.names()
-        if not names:
-            raise Unavailable(
-                "this machine is in no pool",
-                "./scripts/calyx create makes one, ./scripts/calyx join enters one",
-            )
-        if len(names) > 1:
+        if (pool := self.find(name, project)) is not None:
+            return pool
+        if names := self.names():
             raise InvalidInput(
                 f"this machine is in several pools: {', '.join(names)}", "choose by --pool NAME"
             )
-        return self.load(names[0])
+        raise Unavailable(
+            "this machine is in no pool", "./scripts/calyx create makes one, ./scripts/calyx join enters one"
+        )
 
     def save(self, pool: Pool) -> None:
         """Remember a pool; a failure leaves what was there.

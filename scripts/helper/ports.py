@@ -2,14 +2,15 @@
 
 from scripts.helper.checks.machine import EngineFacts
 from scripts.helper.engine import Engine
+from scripts.helper.pools import Pool
 from services.common.settings import PREFIX, AuthoritySettings, StackSettings
 
 
-def wanted_ports(*, seed: bool = False) -> dict[str, int]:
+def wanted_ports(pool: Pool | None) -> dict[str, int]:
     """Return variable → TCP port for every port of this machine that the stack publishes.
 
     Args:
-        seed: whether it is a pool's seed.
+        pool: the pool whose node it is, None for a stack on its own.
 
     Raises:
         InvalidSetting: one of them is not a port.
@@ -19,7 +20,11 @@ def wanted_ports(*, seed: bool = False) -> dict[str, int]:
         f"{PREFIX}ENDPOINT_PORT": settings.endpoint_port,
         f"{PREFIX}HEALTH_PORT": settings.health_port,
     }
-    return ports | ({f"{PREFIX}AUTHORITY_PORT": AuthoritySettings.load().authority_port} if seed else {})
+    return ports | (
+        {f"{PREFIX}AUTHORITY_PORT": AuthoritySettings.load().authority_port}
+        if pool and pool.role == "seed"
+        else {}
+    )
 
 
 def engine_facts(engine: Engine, project: str) -> EngineFacts:

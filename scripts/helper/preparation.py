@@ -2,6 +2,7 @@
 
 import sys
 
+from scripts.helper.buildlog import BuildProgress
 from scripts.helper.checks import Check, Machine, check_ports, check_tun
 from scripts.helper.checks.machine import inspect_machine
 from scripts.helper.compose import Compose
@@ -13,6 +14,7 @@ from scripts.helper.install.changes import Changes
 from scripts.helper.install.consent import asking
 from scripts.helper.install.engine_setup import SYSTEMD, EngineSetup, distribution, is_root
 from scripts.helper.ports import engine_facts
+from scripts.helper.stack import Stack, Timer
 from scripts.helper.toolchain import read_toolchain, written
 from services.common.errors import Refused
 
@@ -65,3 +67,29 @@ def make_compose(context: Context, engine: Engine) -> Compose:
     if gpu:
         context.steps.detail("the engine offers NVIDIA GPUs: adding compose.gpu.yaml")
     return Compose(context, gpu=gpu, environment=given.variables)
+
+
+def make_stack(context: Context, engine: Engine, compose: Compose, timer: Timer) -> Stack:
+    """Return the node's containers; a seed without blocks does not wait for its endpoint to have a model."""
+    waits_for_others = context.pool is not None and context.pool.role == "seed" and not context.pool.server
+    unawaited = frozenset({"endpoint"} if waits_for_others else ())
+    return Stack(engine, compose, context.project, context.steps, timer, unawaited)
+
+
+def build(context: Context, compose: Compose) -> None:
+    """Build the images, showing which step runs."""
+    context.steps.step("Building the images (minutes the first time, seconds later)")
+    compose.build(BuildProgress(context.steps).feed)
+
+
+def refuse_if_there(context: Context, engine: Engine) -> None:
+    """Refuse to make a node where another stack is, which a failure would remove.
+
+    Raises:
+        Refused: the project has containers.
+    """
+    if engine.containers(context.project):
+        raise Refused(
+            f"there is a stack named {context.project} already",
+            "choose another by --project NAME, or remove that one by `down`",
+        )

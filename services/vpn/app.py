@@ -9,13 +9,14 @@ from pathlib import Path
 from services.common import logs
 from services.common.errors import CalyxError
 from services.common.heartbeat import DEFAULT_PATH, Heartbeat
-from services.common.settings import LoggingSettings, ServerSettings, VpnSettings
+from services.common.settings import LoggingSettings, VpnSettings
 from services.vpn import firewall
 from services.vpn.direct import DirectTunnel
 from services.vpn.enrolment import enrol
 from services.vpn.interfaces import read_gateway
 from services.vpn.membership import StateFolder
 from services.vpn.mesh import MeshTunnel, PoolFiles
+from services.vpn.nebula_config import SERVER_PORT
 from services.vpn.supervisor import supervise
 from services.vpn.tunnel import Tunnel
 
@@ -47,10 +48,10 @@ def tunnel_for(settings: VpnSettings) -> Tunnel:
     )
 
 
-def serves_blocks(port: int = ServerSettings.model_fields["server_port"].default) -> bool:
+def serves_blocks() -> bool:
     """Return whether this node's server listens."""
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex(("127.0.0.1", SERVER_PORT)) == 0
 
 
 def stop_asked_within(seconds: float) -> bool:

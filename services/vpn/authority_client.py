@@ -20,6 +20,10 @@ _ANSWER_LIMIT = 4 * 1024**2
 _Answer = TypeVar("_Answer", bound=BaseModel)
 
 
+class PutOut(Refused):
+    """The pool's own authority, known by its pin, says that this node is no member."""
+
+
 class Certificate(BaseModel):
     """A renewed certificate."""
 
@@ -76,7 +80,7 @@ class AuthorityClient:
         return self._read(Membership, answer | place)
 
     def heartbeat(self, membership: Membership, state: str) -> Standing:
-        """Say that this node lives and what it does; raises as ``enrol``, Refused if it was revoked."""
+        """Say that this node lives and what it does; raises as ``enrol``, and PutOut."""
         answer = self._ask("renewing the lease", "/v1/heartbeat", {"state": state}, membership)
         return self._read(Standing, answer)
 
@@ -116,9 +120,9 @@ class AuthorityClient:
                 f"{doing}: the authority {self._address} does not answer",
                 "check that the seed runs and that its port can be reached from here",
             ) from error
-        return self._understood(doing, answer.status, content)
+        return self._understood(doing, answer.status, content, known=member is not None)
 
-    def _understood(self, doing: str, status: int, content: bytes) -> dict[str, Any]:
+    def _understood(self, doing: str, status: int, content: bytes, known: bool) -> dict[str, Any]:
         try:
             answer = json.loads(content)
             reason = "" if status == 200 else str(answer["error"])
@@ -126,6 +130,8 @@ class AuthorityClient:
             raise Broken(f"{doing}: {self._address} is no authority of Calyx (status {status})") from None
         if status == 200 and isinstance(answer, dict):
             return answer
+        if status == 403 and known:
+            raise PutOut(f"{doing}: {reason}")
         kind = Unavailable if status >= 500 else Refused
         raise kind(f"{doing}: {reason}")
 

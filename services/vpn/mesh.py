@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
 
-from services.common.errors import Refused, Unavailable
+from services.common.errors import CalyxError, Unavailable
 from services.common.files import replace_file
 from services.vpn import nebula_config, proxy_config
-from services.vpn.authority_client import AuthorityClient
+from services.vpn.authority_client import AuthorityClient, PutOut
 from services.vpn.membership import PUBLIC_KEY, Membership, StateFolder
 from services.vpn.nebula_config import Mode
 from services.vpn.ping import ping
@@ -85,7 +85,7 @@ class MeshTunnel:
         self._nebula = outside.program(["nebula", "-config", str(folder.path / NEBULA_CONFIG)])
         self._proxy = outside.program(["haproxy", "-q", "-db", "-f", str(folder.path / PROXY_CONFIG)])
         self._place: tuple[Membership, AuthorityClient] | None = None
-        self._refusal: Refused | None = None
+        self._refusal: PutOut | None = None
         self._next_heartbeat = 0.0
         self._last_echo: float | None = None
 
@@ -94,7 +94,7 @@ class MeshTunnel:
 
         Raises:
             Unavailable: no pool yet, or the lighthouse does not answer through the tunnel.
-            Refused: the pool has put this node out.
+            PutOut: the pool has put this node out.
         """
         member, authority = self._place or self._enter()
         if (now := self._outside.clock()) >= self._next_heartbeat:
@@ -126,11 +126,12 @@ class MeshTunnel:
             if standing.renew:
                 fresh = authority.renew(member, self._folder.read(PUBLIC_KEY))
                 news = news.model_copy(update=dict(fresh))
-        except Refused as refusal:
+        except PutOut as refusal:
             self._refusal = refusal
             self.close()
             return member
-        except Unavailable as error:
+        # Whoever else answers in its place must not be able to end a tunnel
+        except CalyxError as error:
             logger.warning("%s", error)
             return member
         self._refusal = None

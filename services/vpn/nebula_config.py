@@ -1,6 +1,7 @@
 """Renders Nebula's configuration; pure. What each key means: https://nebula.defined.net/docs/config/"""
 
 import json
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -8,7 +9,8 @@ from services.vpn.membership import CA, CERTIFICATE, KEY, Membership
 
 DEVICE = "calyx0"
 PORT = 4242
-PETALS_PORTS = "31330-31331"
+BOOTSTRAP_PORT, SERVER_PORT = 31330, 31331
+"""Those that the rooms listen on inside the node's network."""
 SEED_PORTS = (8000, 8080)
 """The endpoint and the health page, which every member may use."""
 _MTU = 1300  # leaves room for the outer headers on every path that carries 1500 bytes, and for relays
@@ -41,7 +43,7 @@ def render(membership: Membership, mode: Mode, folder: Path) -> str:
             "interval": 10,
             "hosts": [str(one.address) for one in others],
         },
-        "listen": {"host": "::", "port": PORT},
+        "listen": {"host": str(IPv4Address(0)), "port": PORT},
         "punchy": {"punch": True, "respond": True, "delay": "1s", "respond_delay": "5s"},
         "relay": {
             "am_relay": lighthouse,
@@ -62,7 +64,8 @@ def render(membership: Membership, mode: Mode, folder: Path) -> str:
 
 def _inbound(lighthouse: bool) -> list[dict[str, Any]]:
     rules: list[dict[str, Any]] = [{"port": "any", "proto": "icmp", "host": "any"}]
-    rules += [{"port": PETALS_PORTS, "proto": "tcp", "group": group} for group in ("seed", "worker")]
+    petals = f"{BOOTSTRAP_PORT}-{SERVER_PORT}"
+    rules += [{"port": petals, "proto": "tcp", "group": group} for group in ("seed", "worker")]
     if lighthouse:
         rules += [{"port": port, "proto": "tcp", "group": "member"} for port in SEED_PORTS]
     return rules

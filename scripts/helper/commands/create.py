@@ -1,15 +1,21 @@
 """``calyx create``: make this machine the seed of a new pool, and print how others join it."""
 
 from scripts.helper.authority import Authority
-from scripts.helper.buildlog import BuildProgress
 from scripts.helper.commands.up import greet
 from scripts.helper.context import Context
 from scripts.helper.engine import Engine
 from scripts.helper.pools import Pool, default_project
 from scripts.helper.ports import wanted_ports
-from scripts.helper.preparation import check_machine, make_compose, prepare
-from scripts.helper.stack import Stack, Timer
-from services.common.errors import CalyxError, InvalidInput
+from scripts.helper.preparation import (
+    build,
+    check_machine,
+    make_compose,
+    make_stack,
+    prepare,
+    refuse_if_there,
+)
+from scripts.helper.stack import Timer
+from services.common.errors import InvalidInput
 from services.common.settings import SwarmSettings
 
 
@@ -37,25 +43,23 @@ def run(context: Context, pool: Pool, *, yes: bool, timeout: float) -> int:
     """
     if pool.name in context.pools.names():
         raise InvalidInput(f"this machine is in a pool {pool.name} already", "choose another name")
-    ports = wanted_ports(seed=True)
+    ports = wanted_ports(pool)
     engine = prepare(context, yes=yes)
     check_machine(context, engine, ports)
+    refuse_if_there(context, engine)
     compose = make_compose(context, engine)
-    context.steps.step("Building the images (minutes the first time, seconds later)")
-    compose.build(BuildProgress(context.steps).feed)
+    build(context, compose)
     context.steps.step(f"Creating the pool {pool.name}")
     try:
         timer = Timer.starting(timeout)
-        # Without blocks of its own, the seed's endpoint is of use when others have joined
-        unawaited = frozenset() if pool.server else frozenset({"endpoint"})
-        Stack(engine, compose, context.project, context.steps, timer, unawaited).bring_up()
+        make_stack(context, engine, compose, timer).bring_up()
         token = Authority(context, engine).ask("token", "create", "--role", "worker")["token"]
         context.pools.save(pool)
-    except (CalyxError, KeyboardInterrupt):
+    except BaseException:
         context.steps.step("Removing what was made")
         compose.down(volumes=True)
         raise
-    if pool.server:
+    if pool.answers:
         greet(context, engine, SwarmSettings.load().model, timer)
     _hand_out(context, engine, pool, token)
     return 0

@@ -15,7 +15,7 @@ _SIGNS = {"ok": "ok  ", "warn": "warn", "fail": "FAIL"}
 
 def run(context: Context, *, as_json: bool) -> int:
     """Show every check; exit code 1 if any fails."""
-    ports = wanted_ports()
+    ports = wanted_ports(context.pool)
     facts: EngineFacts | None = None
     problem = ""
     try:

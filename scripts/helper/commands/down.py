@@ -3,10 +3,20 @@
 from scripts.helper.compose import Compose
 from scripts.helper.context import Context
 from scripts.helper.engine import Engine
+from services.common.errors import Refused
 
 
 def run(context: Context, *, volumes: bool) -> int:
-    """Stop and remove the containers, and say what is kept."""
+    """Stop and remove the containers, and say what is kept.
+
+    Raises:
+        Refused: the volumes hold this machine's place in a pool.
+    """
+    if volumes and context.pool is not None:
+        raise Refused(
+            f"the volumes hold this machine's place in the pool {context.pool.name}",
+            f"`./scripts/calyx --pool {context.pool.name} stop` leaves it and removes them",
+        )
     engine = Engine.connect(context.environment)
     running = engine.containers(context.project)
     kept = engine.volumes(context.project)

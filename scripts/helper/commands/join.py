@@ -8,15 +8,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scripts.helper.buildlog import BuildProgress
 from scripts.helper.compose import Compose
 from scripts.helper.context import Context
 from scripts.helper.engine import Engine
+from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, address
 from scripts.helper.pools import Pool, check_name, default_project
 from scripts.helper.ports import wanted_ports
-from scripts.helper.preparation import check_machine, make_compose, prepare
-from scripts.helper.stack import Stack, Timer
-from services.common.errors import CalyxError, InvalidInput, Refused
+from scripts.helper.preparation import (
+    build,
+    check_machine,
+    make_compose,
+    make_stack,
+    prepare,
+    refuse_if_there,
+)
+from scripts.helper.stack import Timer
+from services.common.errors import InvalidInput, Refused
 from services.common.token import JoinToken
 
 _VPN_IMAGE = "calyx/vpn"
@@ -69,27 +76,25 @@ def run(context: Context, pool: Pool, options: JoinOptions) -> int:
         raise InvalidInput(
             f"this machine is in the pool {pool.name} already", "./scripts/calyx stop leaves it"
         )
-    ports = wanted_ports()
+    ports = wanted_ports(pool)
     engine = prepare(context, yes=options.yes)
     check_machine(context, engine, ports)
+    refuse_if_there(context, engine)
     compose = make_compose(context, engine)
-    context.steps.step("Building the images (minutes the first time, seconds later)")
-    compose.build(BuildProgress(context.steps).feed)
+    build(context, compose)
     kept = set(engine.volumes(context.project))
     try:
         _enter(context, pool, options, engine, compose)
-    except (CalyxError, KeyboardInterrupt):
+    except BaseException:
         context.steps.step("Removing what was made")
         leave(engine, context.project)
         compose.down(volumes=False)
         engine.remove_volumes(set(engine.volumes(context.project)) - kept)
         raise
     context.steps.step(f"You are connected to {pool.name}")
-    for port, what in ((8000, "endpoint"), (8080, "health")):
-        outside = [c.published(port) for c in engine.containers(context.project) if c.published(port)]
-        context.steps.detail(
-            f"{what:<9} http://127.0.0.1:{outside[0]}" if outside else f"{what} is not published"
-        )
+    containers = engine.containers(context.project)
+    context.steps.detail(f"endpoint  {address(containers, ENDPOINT_PORT)}")
+    context.steps.detail(f"health    {address(containers, HEALTH_PORT)}")
     return 0
 
 
@@ -100,7 +105,7 @@ def _enter(context: Context, pool: Pool, options: JoinOptions, engine: Engine, c
     context.steps.detail(f"Using {place['address']} address for worker {place['node']}")
     context.steps.detail(f"Connecting to {pool.name} @ {place['authority']} (this may take a few minutes)...")
     timer = Timer.starting(options.timeout)
-    Stack(engine, compose, context.project, context.steps, timer).bring_up()
+    make_stack(context, engine, compose, timer).bring_up()
     context.pools.save(pool)
 
 

@@ -3,13 +3,13 @@
 from scripts.helper.containers import Container
 from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
-from scripts.helper.preparation import make_compose
-from scripts.helper.stack import Stack, Timer
+from scripts.helper.preparation import make_compose, make_stack
+from scripts.helper.stack import Timer
 from services.common.errors import Unavailable
 
 
 def pause(context: Context, *, grace: int) -> int:
-    """End the server in order, which frees its memory; the node stays in its pool, also over a reboot.
+    """End the server in order, which frees its memory; the node stays in its pool.
 
     Args:
         context: the surroundings.
@@ -35,7 +35,7 @@ def resume(context: Context, *, timeout: float) -> int:
         return 0
     context.steps.step("Serving again")
     timer = Timer.starting(timeout)
-    Stack(engine, make_compose(context, engine), context.project, context.steps, timer).bring_up()
+    make_stack(context, engine, make_compose(context, engine), timer).bring_up()
     return 0
 
 

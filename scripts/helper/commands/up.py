@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from scripts.helper.buildlog import BuildProgress
 from scripts.helper.chat import Tally, conversation
 from scripts.helper.context import Context
 from scripts.helper.engine import Engine
 from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, address
 from scripts.helper.ports import wanted_ports
-from scripts.helper.preparation import check_machine, make_compose, prepare
-from scripts.helper.stack import Stack, Timer
+from scripts.helper.preparation import build, check_machine, make_compose, make_stack, prepare
+from scripts.helper.stack import Timer
 from services.common.errors import CalyxError, Unavailable
 from services.common.settings import SwarmSettings
 
@@ -35,20 +34,20 @@ class UpOptions:
 def run(context: Context, options: UpOptions) -> int:
     """Set up what is missing, start the stack, and show a first completion."""
     model = SwarmSettings.load().model
-    ports = wanted_ports()
+    ports = wanted_ports(context.pool)
     context.compose_log.unlink(missing_ok=True)
 
     engine = prepare(context, yes=options.yes)
     check_machine(context, engine, ports)
     compose = make_compose(context, engine)
     if options.build:
-        context.steps.step("Building the images (minutes the first time, seconds later)")
-        compose.build(BuildProgress(context.steps).feed)
+        build(context, compose)
 
     context.steps.step("Starting the stack")
     timer = Timer.starting(options.timeout)
-    Stack(engine, compose, context.project, context.steps, timer).bring_up()
-    greet(context, engine, model, timer)
+    make_stack(context, engine, compose, timer).bring_up()
+    if context.pool is None or context.pool.answers:
+        greet(context, engine, model, timer)
     return 0
 
 

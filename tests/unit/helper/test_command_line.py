@@ -163,6 +163,15 @@ def test_the_seed_of_a_pool_is_not_stopped_by_mistake(
     assert Pools(nowhere / "state/calyx/pools").names() == ["home"]
 
 
+def test_the_place_in_a_pool_is_not_removed_by_mistake(
+    nowhere: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Pools(nowhere / "state/calyx/pools").save(Pool("home", "calyx-home", "worker"))
+
+    assert main(["down", "--volumes"], nowhere) == 1
+    assert "`./scripts/calyx --pool home stop`" in one_line(capsys)
+
+
 def test_only_a_seed_lets_others_in() -> None:
     pool = Pool("home", "calyx-home", "worker")
     with pytest.raises(Refused, match="only the pool's seed"):

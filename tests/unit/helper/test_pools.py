@@ -34,21 +34,28 @@ def test_nobody_else_may_look_into_it(pools: Pools, tmp_path: Path) -> None:
 def test_the_only_pool_needs_no_name(pools: Pools) -> None:
     pools.save(HOME)
 
-    assert pools.choose(None) == HOME
+    assert pools.choose(None, None) == HOME
 
 
 def test_one_of_several_must_be_named(pools: Pools) -> None:
     for pool in (HOME, CLUB):
         pools.save(pool)
 
-    assert pools.choose("club") == CLUB
+    assert pools.choose("club", None) == CLUB
+    assert pools.choose(None, "calyx-home") == HOME
     with pytest.raises(InvalidInput, match="club, home — choose by --pool"):
-        pools.choose(None)
+        pools.choose(None, None)
+
+
+def test_a_stack_on_its_own_is_no_pool(pools: Pools) -> None:
+    pools.save(HOME)
+
+    assert pools.find(None, "calyx") is None
 
 
 def test_a_machine_in_no_pool_learns_how_to_be_in_one(pools: Pools) -> None:
     with pytest.raises(Unavailable, match=r"in no pool — \./scripts/calyx create"):
-        pools.choose(None)
+        pools.choose(None, None)
 
 
 def test_a_pool_that_nobody_joined(pools: Pools) -> None:

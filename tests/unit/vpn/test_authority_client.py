@@ -8,7 +8,7 @@ import pytest
 
 from services.common.errors import Broken, Refused, Unavailable
 from services.common.token import JoinToken
-from services.vpn.authority_client import AuthorityClient
+from services.vpn.authority_client import AuthorityClient, PutOut
 from tests.unit.vpn.fake_authority import Wire, serving
 from tests.unit.vpn.members import PLACE, member
 
@@ -70,6 +70,18 @@ def test_a_refusal_comes_with_the_authority_s_reason(client: AuthorityClient, wi
 
     with pytest.raises(Refused, match="enrolling: the token was used up"):
         client.enrol(token(wire), "attic", "a public key")
+
+
+def test_only_the_authority_itself_puts_a_member_out(client: AuthorityClient, wire: Wire) -> None:
+    wire.answer = 403, {"error": "the node attic was revoked"}
+    with pytest.raises(PutOut, match="attic was revoked"):
+        client.heartbeat(member(), "running")
+
+    wire.answer = 429, {"error": "too often"}
+    for asked in (client, AuthorityClient(wire.address, "00" * 32)):
+        with pytest.raises(Refused) as refusal:
+            asked.heartbeat(member(), "running")
+        assert not isinstance(refusal.value, PutOut)
 
 
 def test_an_authority_in_trouble_may_be_asked_again(client: AuthorityClient, wire: Wire) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from services.common.errors import CalyxError, Refused, Unavailable
-from services.vpn.authority_client import Certificate
+from services.common.errors import Broken, CalyxError, Refused, Unavailable
+from services.vpn.authority_client import Certificate, PutOut
 from services.vpn.membership import CERTIFICATE, PUBLIC_KEY, Membership, Standing, StateFolder
 from services.vpn.mesh import ECHO_LIFETIME, HEARTBEAT_PERIOD, NEBULA_CONFIG, MeshTunnel, Outside, PoolFiles
 from services.vpn.nebula_config import Mode
@@ -177,21 +177,29 @@ def test_a_revocation_reaches_nebula(node: Node) -> None:
 
 def test_a_node_that_was_put_out_ends_its_tunnel(node: Node) -> None:
     node.tunnel.check()
-    node.authority.problem = Refused("this node was revoked")
+    node.authority.problem = PutOut("this node was revoked")
 
-    with pytest.raises(Refused, match="revoked"):
+    with pytest.raises(PutOut, match="revoked"):
         node.check_later()
     assert not node.nebula.runs
     assert not node.proxy.runs
 
-    with pytest.raises(Refused, match="revoked"):  # nor does it come back by itself
+    with pytest.raises(PutOut, match="revoked"):  # nor does it come back by itself
         node.tunnel.check()
     assert not node.nebula.runs
 
 
-def test_without_the_authority_a_member_goes_on(node: Node) -> None:
+@pytest.mark.parametrize(
+    "problem",
+    [
+        Unavailable("the authority does not answer"),
+        Refused("somebody sits in between"),
+        Broken("it is no authority of Calyx"),
+    ],
+)
+def test_without_the_authority_a_member_goes_on(node: Node, problem: CalyxError) -> None:
     node.tunnel.check()
-    node.authority.problem = Unavailable("the authority does not answer")
+    node.authority.problem = problem
 
     assert "answers" in node.check_later()
     assert node.nebula.runs
