@@ -20,11 +20,9 @@ def wanted_ports(pool: Pool | None) -> dict[str, int]:
         f"{PREFIX}ENDPOINT_PORT": settings.endpoint_port,
         f"{PREFIX}HEALTH_PORT": settings.health_port,
     }
-    return ports | (
-        {f"{PREFIX}AUTHORITY_PORT": AuthoritySettings.load().authority_port}
-        if pool and pool.role == "seed"
-        else {}
-    )
+    if pool is not None and pool.role == "seed":
+        ports[f"{PREFIX}AUTHORITY_PORT"] = AuthoritySettings.load().authority_port
+    return ports
 
 
 def engine_facts(engine: Engine, project: str) -> EngineFacts:

@@ -1,6 +1,8 @@
 """Makes a machine ready for containers, and refuses what could only fail later: before any stack is started."""
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from scripts.helper.buildlog import BuildProgress
 from scripts.helper.checks import Check, Machine, check_ports, check_tun
@@ -93,3 +95,26 @@ def refuse_if_there(context: Context, engine: Engine) -> None:
             f"there is a stack named {context.project} already",
             "choose another by --project NAME, or remove that one by `down`",
         )
+
+
+@contextmanager
+def whole_or_not_at_all(
+    context: Context, engine: Engine, compose: Compose, undo: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """Remove what the block made, if it fails: containers, networks, and the volumes that were not there before.
+
+    Args:
+        context: names the project.
+        engine: lists and removes volumes.
+        compose: removes the rest.
+        undo: what else is to be done, while the volumes are still there.
+    """
+    kept = set(engine.volumes(context.project))
+    try:
+        yield
+    except BaseException:
+        context.steps.step("Removing what was made")
+        undo()
+        compose.down(volumes=False)
+        engine.remove_volumes(set(engine.volumes(context.project)) - kept)
+        raise

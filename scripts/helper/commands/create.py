@@ -13,6 +13,7 @@ from scripts.helper.preparation import (
     make_stack,
     prepare,
     refuse_if_there,
+    whole_or_not_at_all,
 )
 from scripts.helper.stack import Timer
 from services.common.errors import InvalidInput
@@ -50,15 +51,11 @@ def run(context: Context, pool: Pool, *, yes: bool, timeout: float) -> int:
     compose = make_compose(context, engine)
     build(context, compose)
     context.steps.step(f"Creating the pool {pool.name}")
-    try:
-        timer = Timer.starting(timeout)
+    timer = Timer.starting(timeout)
+    with whole_or_not_at_all(context, engine, compose):
         make_stack(context, engine, compose, timer).bring_up()
         token = Authority(context, engine).ask("token", "create", "--role", "worker")["token"]
         context.pools.save(pool)
-    except BaseException:
-        context.steps.step("Removing what was made")
-        compose.down(volumes=True)
-        raise
     if pool.answers:
         greet(context, engine, SwarmSettings.load().model, timer)
     _hand_out(context, engine, pool, token)

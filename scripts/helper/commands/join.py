@@ -21,6 +21,7 @@ from scripts.helper.preparation import (
     make_stack,
     prepare,
     refuse_if_there,
+    whole_or_not_at_all,
 )
 from scripts.helper.stack import Timer
 from services.common.errors import InvalidInput, Refused
@@ -82,15 +83,8 @@ def run(context: Context, pool: Pool, options: JoinOptions) -> int:
     refuse_if_there(context, engine)
     compose = make_compose(context, engine)
     build(context, compose)
-    kept = set(engine.volumes(context.project))
-    try:
+    with whole_or_not_at_all(context, engine, compose, undo=lambda: leave(engine, context.project)):
         _enter(context, pool, options, engine, compose)
-    except BaseException:
-        context.steps.step("Removing what was made")
-        leave(engine, context.project)
-        compose.down(volumes=False)
-        engine.remove_volumes(set(engine.volumes(context.project)) - kept)
-        raise
     context.steps.step(f"You are connected to {pool.name}")
     containers = engine.containers(context.project)
     context.steps.detail(f"endpoint  {address(containers, ENDPOINT_PORT)}")
