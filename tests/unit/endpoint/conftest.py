@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.testclient import WebSocketTestSession
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from services.common.errors import Unavailable
@@ -12,6 +13,7 @@ from services.common.settings.endpoint import EndpointSettings
 from services.endpoint.app import create_app
 from services.endpoint.models import Models
 from tests.unit.endpoint.fake_model import NAME, FakeModel
+from tests.unit.endpoint.talk import OPEN, PATH, say
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -58,3 +60,15 @@ def serve() -> Iterator[Callable[..., TestClient]]:
 @pytest.fixture
 def client(serve: Callable[..., TestClient], model: FakeModel) -> TestClient:
     return serve(model)
+
+
+@pytest.fixture
+def socket(client: TestClient) -> Iterator[WebSocketTestSession]:
+    with client.websocket_connect(PATH) as socket:
+        yield socket
+
+
+@pytest.fixture
+def session(socket: WebSocketTestSession) -> WebSocketTestSession:
+    assert say(socket, **OPEN) == {"ok": True}
+    return socket
