@@ -1,8 +1,5 @@
 """What every container of the stack has, whoever adds the next one."""
 
-import os
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -82,32 +79,3 @@ def test_every_named_volume_says_what_losing_it_costs(root: Path, compose: dict[
 
     for volume in compose["volumes"]:
         assert f"\n  {volume}: # losing it " in text
-
-
-@pytest.mark.skipif(shutil.which("docker") is None, reason="needs Docker's client")
-@pytest.mark.parametrize(
-    "files",
-    [
-        ["compose.yaml"],
-        ["compose.yaml", "compose.gpu.yaml"],
-        ["compose.yaml", "compose.seed.yaml"],
-        ["compose.yaml", "compose.worker.yaml", "compose.gpu.yaml"],
-    ],
-)
-def test_compose_accepts_the_files_without_any_setting(root: Path, files: list[str]) -> None:
-    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("needs Docker Compose")
-    command = ["docker", "compose", "--env-file", os.devnull]
-    for name in files:
-        command += ["--file", name]
-
-    checked = subprocess.run(
-        [*command, "config", "--quiet"],
-        cwd=root,
-        env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-    assert (checked.returncode, checked.stderr) == (0, "")

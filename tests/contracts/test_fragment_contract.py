@@ -1,5 +1,7 @@
 """What makes a node of a pool out of the stack: no right, port or secret more than that takes."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -41,3 +43,11 @@ def test_only_a_seed_is_reached_from_other_machines(fragments: Fragments) -> Non
 
     assert [port.rpartition("}:")[2] for port in seed["ports"]] == ["4242/udp", "7443"]
     assert "ports" not in worker
+
+
+@pytest.mark.parametrize("name", NODES)
+def test_every_volume_says_what_losing_it_costs(root: Path, fragments: Fragments, name: str) -> None:
+    text = (root / name).read_text()
+
+    for volume in fragments[name]["volumes"]:
+        assert re.search(rf"\n  {volume}: (# losing it |!reset)", text, re.IGNORECASE), volume
