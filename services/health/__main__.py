@@ -40,7 +40,7 @@ def main() -> int:
     # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
-        create_app(Collector(connect, settings.health_update_period)),
+        create_app(Collector(connect, settings.health_update_period), settings.health_certificates_file),
         host=settings.health_host,
         port=settings.health_listen_port,
         log_config=None,

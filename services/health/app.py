@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from fastapi import FastAPI, Request
 from fastapi.responses import Response
@@ -25,8 +26,13 @@ SECURITY_HEADERS = {
 }
 
 
-def create_app(collector: Collector) -> FastAPI:
-    """Return the application around ``collector``, which it starts and closes."""
+def create_app(collector: Collector, certificates: Path) -> FastAPI:
+    """Return the application.
+
+    Args:
+        collector: is started and closed by it.
+        certificates: see :class:`services.health.certificates.CertificateMetrics`.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -46,7 +52,7 @@ def create_app(collector: Collector) -> FastAPI:
         response.headers.update(SECURITY_HEADERS)
         return response
 
-    app.include_router(api_router(collector, registry_for(lambda: collector.knowledge)))
+    app.include_router(api_router(collector, registry_for(lambda: collector.knowledge, certificates)))
     app.include_router(page_router(collector))
     app.mount("/static", StaticFiles(directory=STATIC))
     return app

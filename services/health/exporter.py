@@ -1,11 +1,13 @@
 """The same knowledge as Prometheus metrics. Labels are bounded because a snapshot's models are."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from services.health.certificates import CertificateMetrics
 from services.health.collector import Knowledge
 from services.health.snapshot import STATES, Snapshot
 
@@ -64,8 +66,14 @@ def _model_metrics(snapshot: Snapshot) -> Iterator[Metric]:
     yield from (servers, blocks, online, replicas, healthy)
 
 
-def registry_for(knowledge: Callable[[], Knowledge]) -> CollectorRegistry:
-    """Return a registry that holds these metrics and nothing else."""
+def registry_for(knowledge: Callable[[], Knowledge], certificates: Path) -> CollectorRegistry:
+    """Return a registry that holds these metrics and nothing else.
+
+    Args:
+        knowledge: what the collector knows now.
+        certificates: see :class:`services.health.certificates.CertificateMetrics`.
+    """
     registry = CollectorRegistry()
     registry.register(SwarmMetrics(knowledge))
+    registry.register(CertificateMetrics(certificates))
     return registry

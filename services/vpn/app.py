@@ -42,6 +42,7 @@ def tunnel_for(settings: VpnSettings) -> Tunnel:
         PoolFiles(
             announce_host=settings.vpn_announce_file,
             initial_peers=settings.vpn_peers_file if settings.vpn_mode == "member" else None,
+            certificates=settings.vpn_certificates_file,
         ),
         enrol=lambda: enrol(folder, VpnSettings.load()),
         state=lambda: "running" if serves_blocks() else "paused",

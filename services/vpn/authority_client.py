@@ -4,6 +4,7 @@ Nothing secret is sent before the certificate was compared: urllib3 does it righ
 """
 
 import json
+from ipaddress import IPv4Address
 from typing import Any, Self, TypeVar
 
 import urllib3
@@ -30,6 +31,19 @@ class Certificate(BaseModel):
     certificate: str
     ca: str
     expires_at: float
+
+
+class Peer(BaseModel):
+    """A node of the pool as its authority knows it; ``state`` is ``running``, ``paused`` or ``gone``."""
+
+    name: str
+    address: IPv4Address
+    role: str
+    state: str
+
+
+class _Peers(BaseModel):
+    peers: list[Peer]
 
 
 class AuthorityClient:
@@ -89,6 +103,10 @@ class AuthorityClient:
         answer = self._ask("renewing the certificate", "/v1/renew", {"public_key": public_key}, membership)
         return self._read(Certificate, answer)
 
+    def peers(self, membership: Membership) -> list[Peer]:
+        """Return every node of the pool, this one too; raises as ``heartbeat``."""
+        return self._read(_Peers, self._ask("asking who is in the pool", "/v1/peers", {}, membership)).peers
+
     def leave(self, membership: Membership) -> None:
         """Give the place back; raises as ``heartbeat``."""
         self._ask("leaving the pool", "/v1/leave", {}, membership)
@@ -132,7 +150,8 @@ class AuthorityClient:
             return answer
         if status == 403 and known:
             raise PutOut(f"{doing}: {reason}")
-        kind = Unavailable if status >= 500 else Refused
+        # Too many attempts came from here, which passes
+        kind = Unavailable if status >= 500 or status == 429 else Refused
         raise kind(f"{doing}: {reason}")
 
     def _read(self, form: type[_Answer], answer: dict[str, Any]) -> _Answer:

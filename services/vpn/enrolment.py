@@ -45,7 +45,7 @@ def main() -> int:
     except CalyxError as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    shown = {"pool": member.pool, "node": member.name, "address": str(member.address.ip)}
+    shown = {"pool": member.pool, "node": member.name, "role": member.role, "address": str(member.address.ip)}
     print(json.dumps(shown | {"authority": member.authority}))
     return 0
 

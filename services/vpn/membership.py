@@ -10,6 +10,7 @@ from services.common.errors import Broken
 from services.common.files import replace_file
 
 KEY, PUBLIC_KEY, CERTIFICATE, CA, RECORD = "host.key", "host.pub", "host.crt", "ca.crt", "membership.json"
+CONSOLE_KEY = "console.key"
 
 
 class Lighthouse(BaseModel):
@@ -22,7 +23,7 @@ class Lighthouse(BaseModel):
 
 
 class Standing(BaseModel):
-    """What the authority tells a member again and again, for it changes."""
+    """What the authority tells a member again and again, for it changes; times are seconds since the epoch."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -31,6 +32,7 @@ class Standing(BaseModel):
     lighthouses: list[Lighthouse]
     initial_peers: list[str]
     expires_at: float
+    ca_expires_at: float | None = None
     lease_seconds: float
     renew: bool = False
 
@@ -43,6 +45,7 @@ class Membership(Standing):
     pin: str
     node_id: str
     name: str
+    role: str = "worker"
     address: IPv4Interface
     certificate: str
     credential: str

@@ -4,6 +4,7 @@ The authority is asked often, because that is how a revocation reaches everybody
 without it established members go on until their certificates expire.
 """
 
+import json
 import logging
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from services.common.errors import CalyxError, Unavailable
 from services.common.files import replace_file
 from services.vpn import nebula_config, proxy_config
 from services.vpn.authority_client import AuthorityClient, PutOut
+from services.vpn.console import ensure_key
 from services.vpn.membership import PUBLIC_KEY, Membership, StateFolder
 from services.vpn.nebula_config import Mode
 from services.vpn.ping import ping
@@ -35,10 +37,12 @@ class PoolFiles:
     Attributes:
         announce_host: the mesh address that peers shall use for this node.
         initial_peers: where to enter the swarm; None on the seed, whose bootstrap peer writes it.
+        certificates: when they end.
     """
 
     announce_host: Path
     initial_peers: Path | None
+    certificates: Path
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,14 @@ class Outside:
         clock: seconds, never going back.
         echo: see ``services.vpn.ping``.
         program: keeps a command running.
+        console_key: see ``services.vpn.console.ensure_key``.
     """
 
     connect: Callable[[Membership], AuthorityClient] = AuthorityClient.of
     clock: Callable[[], float] = time.monotonic
     echo: Callable[[IPv4Address], float | None] = ping
     program: Callable[[list[str]], Program] = Program
+    console_key: Callable[[StateFolder], str] = ensure_key
 
 
 class MeshTunnel:
@@ -143,10 +149,15 @@ class MeshTunnel:
 
     def _apply(self, member: Membership) -> None:
         self._folder.save(member)
-        self._folder.write(NEBULA_CONFIG, nebula_config.render(member, self._mode, self._folder.path))
+        config = nebula_config.render(
+            member, self._mode, self._folder.path, self._outside.console_key(self._folder)
+        )
+        self._folder.write(NEBULA_CONFIG, config)
         if self._mode == "member":
             self._folder.write(PROXY_CONFIG, proxy_config.render(member))
         replace_file(self._files.announce_host, f"{member.address.ip}\n", mode=0o644)
+        ends = {"node": member.expires_at, "authority": member.ca_expires_at}
+        replace_file(self._files.certificates, json.dumps(ends), mode=0o644)
         if self._files.initial_peers is not None:
             replace_file(
                 self._files.initial_peers, "".join(f"{peer}\n" for peer in member.initial_peers), mode=0o644

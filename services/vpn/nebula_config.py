@@ -5,12 +5,14 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any, Literal
 
-from services.vpn.membership import CA, CERTIFICATE, KEY, Membership
+from services.vpn.membership import CA, CERTIFICATE, CONSOLE_KEY, KEY, Membership
 
 DEVICE = "calyx0"
 PORT = 4242
 BOOTSTRAP_PORT, SERVER_PORT = 31330, 31331
 """Those that the rooms listen on inside the node's network."""
+CONSOLE_PORT, CONSOLE_USER = 4243, "calyx"
+"""Nebula's own console, on the loopback of the node's network."""
 SEED_PORTS = (8000, 8080)
 """The endpoint and the health page, which every member may use."""
 _MTU = 1300  # leaves room for the outer headers on every path that carries 1500 bytes, and for relays
@@ -18,13 +20,14 @@ _MTU = 1300  # leaves room for the outer headers on every path that carries 1500
 Mode = Literal["lighthouse", "member"]
 
 
-def render(membership: Membership, mode: Mode, folder: Path) -> str:
+def render(membership: Membership, mode: Mode, folder: Path, console_key: str) -> str:
     """Return the configuration as JSON, which YAML includes.
 
     Args:
         membership: this node's place in the pool.
         mode: ``lighthouse`` on the seed.
         folder: where key and certificates are.
+        console_key: public half of the key that Nebula's console shows and asks for, in OpenSSH's form.
     """
     lighthouse = mode == "lighthouse"
     others = [] if lighthouse else membership.lighthouses
@@ -51,6 +54,12 @@ def render(membership: Membership, mode: Mode, folder: Path) -> str:
             "relays": [str(one.address) for one in others],
         },
         "tun": {"dev": DEVICE, "mtu": _MTU},
+        "sshd": {
+            "enabled": True,
+            "listen": f"127.0.0.1:{CONSOLE_PORT}",
+            "host_key": str(folder / CONSOLE_KEY),
+            "authorized_users": [{"user": CONSOLE_USER, "keys": [console_key]}],
+        },
         "logging": {"level": "info", "format": "json"},
         "firewall": {
             "outbound_action": "drop",

@@ -1,5 +1,7 @@
 """How the swarm is watched."""
 
+from pathlib import Path
+
 from pydantic import Field
 
 from services.common.settings.base import Section
@@ -16,3 +18,6 @@ class HealthSettings(Section):
 
     health_update_period: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     """Seconds between two looks at the swarm."""
+
+    health_certificates_file: Path = Path("/node/certificates.json")
+    """File in which the sidecar of a pool's node says when its certificates end."""

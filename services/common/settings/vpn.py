@@ -35,6 +35,9 @@ class VpnSettings(Section):
     vpn_peers_file: Path = Path("/node/initial_peers")
     """File that tells a member's other containers where to enter the swarm."""
 
+    vpn_certificates_file: Path = Path("/node/certificates.json")
+    """File that tells the health exporter when the node's certificates end."""
+
     @property
     def open_ports(self) -> list[int]:
         """Return ``egress_ports`` as numbers."""

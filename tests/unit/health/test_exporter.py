@@ -12,8 +12,13 @@ HUB = "https://huggingface.co/owner/name"
 
 
 @pytest.fixture
-def registry(collector):
-    return registry_for(lambda: collector.knowledge)
+def certificates(tmp_path):
+    return tmp_path / "certificates.json"
+
+
+@pytest.fixture
+def registry(collector, certificates):
+    return registry_for(lambda: collector.knowledge, certificates)
 
 
 async def test_describes_each_model(collector, directory, registry):
@@ -83,3 +88,19 @@ async def test_hostile_names_give_metrics_that_parse_and_repeat_no_series(collec
     ]
     assert len(samples) == len(set(samples))
     assert sum(name == "calyx_model_healthy" for name, _ in samples) == 2
+
+
+def test_says_when_the_node_s_certificates_end(registry, certificates):
+    name = "calyx_certificate_expires_timestamp_seconds"
+    assert registry.get_sample_value(name, {"certificate": "node"}) is None
+
+    certificates.write_text('{"node": 2000000000.0, "authority": 2300000000}')
+    assert registry.get_sample_value(name, {"certificate": "node"}) == 2_000_000_000
+    assert registry.get_sample_value(name, {"certificate": "authority"}) == 2_300_000_000
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"node": "soon"}', '{"node": NaN}', '{"node": [1]}', "7"])
+def test_survives_a_broken_file_of_certificates(registry, certificates, content):
+    certificates.write_text(content)
+
+    assert b"calyx_certificate" not in generate_latest(registry)

@@ -1,6 +1,7 @@
 """What the exporter answers over HTTP, from the first second to a silent swarm."""
 
 import json
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -16,7 +17,7 @@ STATE_KEYS = {"last_updated", "age_seconds", "update_period", "models", "left_ou
 @pytest.fixture
 def client(collector) -> TestClient:
     """A client of an application whose loop is not started, so that each test looks when it wants to."""
-    return TestClient(create_app(collector))
+    return TestClient(create_app(collector, Path("/none")))
 
 
 def test_before_the_first_look_everything_says_so(client):
@@ -137,7 +138,7 @@ def test_metrics_are_in_prometheus_text_format(client):
 
 def test_the_loop_runs_while_the_application_does(collector, directory):
     directory.records = [model(server())]
-    with TestClient(create_app(collector)) as client:
+    with TestClient(create_app(collector, Path("/none"))) as client:
         # The first look is on its way; a look of our own, queued behind it, ends after it.
         client.portal.call(collector.update)
         assert client.get("/healthz").status_code == 200

@@ -18,6 +18,7 @@ PLACE: dict[str, Any] = {
     "lighthouses": [{"address": "10.77.0.1", "endpoints": ["203.0.113.7:4242"]}],
     "initial_peers": ["/ip4/10.77.0.1/tcp/31330/p2p/QmSeed"],
     "expires_at": 2_000_000_000.0,
+    "ca_expires_at": 2_300_000_000.0,
     "lease_seconds": 60.0,
 }
 

@@ -8,7 +8,7 @@ import pytest
 
 from services.common.errors import Broken, Refused, Unavailable
 from services.common.token import JoinToken
-from services.vpn.authority_client import AuthorityClient, PutOut
+from services.vpn.authority_client import AuthorityClient, Peer, PutOut
 from tests.unit.vpn.fake_authority import Wire, serving
 from tests.unit.vpn.members import PLACE, member
 
@@ -77,18 +77,25 @@ def test_only_the_authority_itself_puts_a_member_out(client: AuthorityClient, wi
     with pytest.raises(PutOut, match="attic was revoked"):
         client.heartbeat(member(), "running")
 
-    wire.answer = 429, {"error": "too often"}
-    for asked in (client, AuthorityClient(wire.address, "00" * 32)):
-        with pytest.raises(Refused) as refusal:
-            asked.heartbeat(member(), "running")
-        assert not isinstance(refusal.value, PutOut)
+    with pytest.raises(Refused) as refusal:
+        AuthorityClient(wire.address, "00" * 32).heartbeat(member(), "running")
+    assert not isinstance(refusal.value, PutOut)
 
 
-def test_an_authority_in_trouble_may_be_asked_again(client: AuthorityClient, wire: Wire) -> None:
-    wire.answer = 503, {"error": "the database does not answer"}
+@pytest.mark.parametrize("status", [429, 503])
+def test_an_authority_in_trouble_may_be_asked_again(client: AuthorityClient, wire: Wire, status: int) -> None:
+    wire.answer = status, {"error": "the database does not answer"}
 
     with pytest.raises(Unavailable, match="the database does not answer"):
         client.leave(member())
+
+
+def test_the_pool_s_nodes_are_asked_for(client: AuthorityClient, wire: Wire) -> None:
+    cellar = {"name": "cellar", "address": "10.77.0.6", "role": "worker", "state": "paused"}
+    wire.answer = 200, {"peers": [cellar]}
+
+    assert client.peers(member()) == [Peer.model_validate(cellar)]
+    assert wire.asked == [("/v1/peers", "Bearer n-5.a credential", {})]
 
 
 @pytest.mark.parametrize("answer", [b"<html>hello</html>", {"no": "error"}, [1, 2]])

@@ -62,6 +62,7 @@ class Node:
         self.folder = StateFolder(folder)
         self.folder.write(PUBLIC_KEY, "the public key")
         self.announce_host, self.initial_peers = folder / "announce_host", folder / "initial_peers"
+        self.certificates = folder / "certificates.json"
         self.authority = FakeAuthority()
         self.programs: list[FakeProgram] = []
         self.now = 1000.0
@@ -70,7 +71,11 @@ class Node:
         self.tunnel = MeshTunnel(
             mode,
             self.folder,
-            PoolFiles(self.announce_host, self.initial_peers if mode == "member" else None),
+            PoolFiles(
+                self.announce_host,
+                self.initial_peers if mode == "member" else None,
+                self.certificates,
+            ),
             enrol=self._enrol,
             state=lambda: "running",
             outside=Outside(
@@ -78,6 +83,7 @@ class Node:
                 clock=lambda: self.now,
                 echo=self._echo,
                 program=self._program,  # type: ignore[arg-type]
+                console_key=lambda _: "ssh-ed25519 AAAA console",
             ),
         )
 
@@ -122,6 +128,10 @@ def test_a_member_runs_nebula_and_tells_its_neighbours_where_they_are(node: Node
     assert node.announce_host.read_text() == "10.77.0.5\n"
     assert node.initial_peers.read_text() == "/ip4/10.77.0.1/tcp/31330/p2p/QmSeed\n"
     assert node.folder.load() == member()
+    assert json.loads(node.certificates.read_text()) == {
+        "node": 2_000_000_000.0,
+        "authority": 2_300_000_000.0,
+    }
 
 
 def test_the_seed_leaves_the_peers_to_its_bootstrap_peer_and_its_ports_to_its_rooms(tmp_path: Path) -> None:

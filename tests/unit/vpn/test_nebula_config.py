@@ -9,7 +9,7 @@ from tests.unit.vpn.members import member
 
 
 def config(mode: Mode, **changes: Any) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(render(member(**changes), mode, Path("/vpn")))
+    document: dict[str, Any] = json.loads(render(member(**changes), mode, Path("/vpn"), "ssh-ed25519 AAAA"))
     return document
 
 
@@ -56,3 +56,11 @@ def test_a_revoked_certificate_is_blocked_and_its_tunnels_are_ended() -> None:
 
     assert rendered["pki"]["blocklist"] == ["aa", "bb"]
     assert rendered["pki"]["disconnect_invalid"] is True
+
+
+def test_the_console_is_on_the_loopback_for_whoever_has_the_key() -> None:
+    console = config("member")["sshd"]
+
+    assert console["listen"].startswith("127.0.0.1:")
+    assert console["host_key"] == "/vpn/console.key"
+    assert console["authorized_users"] == [{"user": "calyx", "keys": ["ssh-ed25519 AAAA"]}]
