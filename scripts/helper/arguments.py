@@ -3,6 +3,7 @@
 import argparse
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 from scripts.helper.pools import check_name
@@ -68,8 +69,16 @@ def build_parser() -> argparse.ArgumentParser:
     command = add("down", "remove the stack; keys and weights are kept", "down", "down --volumes")
     command.add_argument("--volumes", action="store_true", help="remove keys and weights too")
 
-    command = add("status", "show what runs and which models answer", "status", "status --json")
-    command.add_argument("--json", action="store_true", help="for programs")
+    command = add(
+        "status",
+        "show what runs, who is reached and which models answer",
+        "status",
+        "status --watch",
+        "status --json",
+    )
+    output = command.add_mutually_exclusive_group()
+    output.add_argument("--json", action="store_true", help="for programs")
+    output.add_argument("--watch", action="store_true", help="show it again every two seconds, until Ctrl-C")
 
     command = add("logs", "show what the services wrote", "logs server", "logs --follow --tail 20")
     command.add_argument("service", nargs="?", help="one service (default: all)")
@@ -105,12 +114,16 @@ def _add_pool_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "make this machine the seed of a new pool, and print how others join it",
         "create home --address 203.0.113.7",
         "create home --address seed.example.org --no-server",
+        "create home --address seed.example.org --restore home.tar",
     )
     command.add_argument("name", type=_pool, metavar="NAME", help="the pool's name")
     command.add_argument(
         "--address", required=True, type=_host, metavar="HOST", help="where other machines reach this one"
     )
     command.add_argument("--no-server", action="store_true", help="share no blocks from this machine")
+    command.add_argument(
+        "--restore", type=Path, metavar="FILE", help="a backup: the pool whose seed was lost goes on here"
+    )
     _add_setting_up(command)
 
     command = add(
@@ -157,9 +170,15 @@ def _add_pool_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     command = add("stop", "leave a pool", "stop", "stop --purge")
     command.add_argument("--purge", action="store_true", help="remove downloaded weights too")
 
-    add("nodes", "on the seed: show who is in the pool", "nodes")
+    command = add("nodes", "on the seed: show who is in the pool", "nodes", "nodes --json")
+    command.add_argument("--json", action="store_true", help="for programs")
     command = add("revoke", "on the seed: put a node out of the pool", "revoke attic")
     command.add_argument("node", metavar="NODE", help="its name, as `nodes` shows it")
+    command = add("backup", "on the seed: write the pool's keys and members to a file", "backup home.tar")
+    command.add_argument("file", type=Path, metavar="FILE", help="a new file; whoever has it has the pool")
+    command = add("restore", "on the seed: become the pool of a backup again", "restore home.tar")
+    command.add_argument("file", type=Path, metavar="FILE", help="what `backup` wrote")
+    add("rotate-ca", "on the seed: give the pool's network a new certificate authority", "rotate-ca")
 
 
 def _add_setting_up(command: argparse.ArgumentParser) -> None:

@@ -11,7 +11,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scripts.helper.arguments import build_parser
-from scripts.helper.commands import chat, create, doctor, down, join, logs, members, sharing, status, stop, up
+from scripts.helper.commands import (
+    chat,
+    create,
+    doctor,
+    down,
+    join,
+    keeping,
+    logs,
+    members,
+    sharing,
+    status,
+    stop,
+    up,
+)
 from scripts.helper.context import DEFAULT_PROJECT, ROOT, Context
 from scripts.helper.environment import read_env_file
 from services.common.errors import CalyxError
@@ -60,7 +73,7 @@ def _run(parsed: argparse.Namespace, root: Path) -> int:
         case "down":
             code = down.run(context, volumes=parsed.volumes)
         case "status":
-            code = status.run(context, as_json=parsed.json)
+            code = status.run(context, as_json=parsed.json, watch=parsed.watch)
         case "logs":
             code = logs.run(context, service=parsed.service, follow=parsed.follow, tail=parsed.tail)
         case "doctor":
@@ -81,11 +94,12 @@ def _run_in_pool(parsed: argparse.Namespace, context: Context) -> int:
     project = getattr(parsed, "project", None)
     if parsed.command == "create":
         seed = create.new_pool(parsed.name, project, parsed.address, server=not parsed.no_server)
-        return create.run(context.of(seed), seed, yes=parsed.yes, timeout=parsed.timeout)
+        options = create.CreateOptions(yes=parsed.yes, timeout=parsed.timeout, restore=parsed.restore)
+        return create.run(context.of(seed), seed, options)
     if parsed.command == "join":
         worker = join.new_pool(parsed.token, project, vars(parsed))
-        options = join.JoinOptions(token=parsed.token, yes=parsed.yes, timeout=parsed.timeout)
-        return join.run(context.of(worker), worker, options)
+        joining = join.JoinOptions(token=parsed.token, yes=parsed.yes, timeout=parsed.timeout)
+        return join.run(context.of(worker), worker, joining)
     pool = context.pools.choose(getattr(parsed, "pool", None), project)
     context = context.of(pool)
     match parsed.command:
@@ -98,7 +112,13 @@ def _run_in_pool(parsed: argparse.Namespace, context: Context) -> int:
         case "token":
             code = members.token(context, parsed)
         case "nodes":
-            code = members.nodes(context)
+            code = members.nodes(context, as_json=parsed.json)
+        case "backup":
+            code = keeping.backup(context, parsed.file)
+        case "restore":
+            code = keeping.restore(context, parsed.file)
+        case "rotate-ca":
+            code = keeping.rotate_ca(context)
         case _:
             code = members.revoke(context, parsed.node)
     return code

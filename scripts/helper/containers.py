@@ -4,6 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from graphlib import CycleError, TopologicalSorter
+from typing import Any, Self
+
+_SERVICE = "com.docker.compose.service"
+_DEPENDS_ON = "com.docker.compose.depends_on"
+_NEVER = "0001-01-01T00:00:00Z"
 
 
 @dataclass(frozen=True)
@@ -15,6 +20,7 @@ class Container:
         service: its name in ``compose.yaml``.
         state: created, running, paused, restarting, exited or dead.
         health: starting, healthy or unhealthy; None when it has no health check.
+        detail: what its health check said last.
         started_at: when it was last started; None if never.
         restarts: how often the engine's restart policy has started it again.
         exit_code: how its last run ended; 0 while running.
@@ -28,6 +34,7 @@ class Container:
     service: str
     state: str
     health: str | None = None
+    detail: str | None = None
     started_at: datetime | None = None
     restarts: int = 0
     exit_code: int = 0
@@ -35,6 +42,35 @@ class Container:
     only_started: tuple[str, ...] = ()
     network_owner: str | None = None
     ports: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, attributes: dict[str, Any]) -> Self:
+        """Return what the engine's description of a container says."""
+        labels = attributes["Config"]["Labels"]
+        state = attributes["State"]
+        health = state.get("Health") or {}
+        mode = attributes["HostConfig"].get("NetworkMode") or ""
+        started = state.get("StartedAt") or _NEVER
+        dependencies = [part.split(":") for part in labels.get(_DEPENDS_ON, "").split(",") if part]
+        published = (attributes.get("NetworkSettings") or {}).get("Ports") or {}
+        return cls(
+            identity=attributes["Id"],
+            service=labels[_SERVICE],
+            state=state["Status"],
+            health=health.get("Status") or None,
+            detail=_last_words(health),
+            started_at=None if started == _NEVER else datetime.fromisoformat(started),
+            restarts=attributes.get("RestartCount", 0),
+            exit_code=state.get("ExitCode", 0),
+            depends_on=tuple(name for name, *_ in dependencies),
+            only_started=tuple(name for name, *rest in dependencies if rest[:1] == ["service_started"]),
+            network_owner=mode.removeprefix("container:") if mode.startswith("container:") else None,
+            ports=tuple(
+                (int(inside.removesuffix("/tcp")), int(bindings[0]["HostPort"]))
+                for inside, bindings in published.items()
+                if inside.endswith("/tcp") and bindings
+            ),
+        )
 
     @property
     def ready(self) -> bool:
@@ -82,3 +118,9 @@ def stale(containers: Iterable[Container]) -> list[Container]:
         ):
             found.append(container)
     return found
+
+
+def _last_words(health: dict[str, Any]) -> str | None:
+    checks = health.get("Log") or []
+    lines = str(checks[-1].get("Output") or "").splitlines() if checks else []
+    return lines[0] if lines else None

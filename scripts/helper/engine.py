@@ -7,9 +7,8 @@ here, by the labels that Compose gives them.
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 import docker
 import docker.errors
@@ -19,14 +18,12 @@ from docker.context import ContextAPI
 
 from scripts.helper.containers import Container
 from scripts.helper.failures import explain
+from scripts.helper.one_off import Surroundings
 from scripts.helper.shell import Finished
 from services.common.errors import Broken, Unavailable
 
 _PROJECT = "com.docker.compose.project"
-_SERVICE = "com.docker.compose.service"
-_DEPENDS_ON = "com.docker.compose.depends_on"
 _ONE_OFF = "com.docker.compose.oneoff"
-_NEVER = "0001-01-01T00:00:00Z"
 _ANSWER_LIMIT = 60
 _REGISTRY_LIMIT = 20
 
@@ -100,7 +97,7 @@ class Engine:
                 ignore_removed=True,
                 filters={"label": [f"{_PROJECT}={project}", f"{_ONE_OFF}=False"]},
             )
-            return [_container(item.attrs) for item in found]
+            return [Container.of(item.attrs) for item in found]
 
     def volumes(self, project: str) -> list[str]:
         """Return the names of a Compose project's volumes."""
@@ -133,26 +130,32 @@ class Engine:
         text = (out if code == 0 else errors) or b""
         return Finished(int(code), text.decode(errors="replace"))
 
-    def run_once(
-        self, image: str, command: Sequence[str], *, environment: Mapping[str, str], mounts: Mapping[str, str]
-    ) -> Finished:
-        """Run a command in a container of its own that is removed afterwards.
+    def execute_into(self, identity: str, command: Sequence[str], file: BinaryIO) -> Finished:
+        """Run a command in a container that runs, its standard output into ``file``; the errors are the output."""
+        with _doing("running a command in a container"):
+            process = self._client.api.exec_create(identity, list(command))["Id"]
+            errors = b""
+            for out, err in self._client.api.exec_start(process, stream=True, demux=True):
+                file.write(out or b"")
+                errors += err or b""
+            code = int(self._client.api.exec_inspect(process)["ExitCode"])
+        return Finished(code, errors.decode(errors="replace"))
 
-        Args:
-            image: its image.
-            command: what runs, as root.
-            environment: its variables.
-            mounts: volume or path of the engine's machine → place in the container; paths are read-only.
-        """
-        volumes = {
-            source: {"bind": place, "mode": "ro" if source.startswith("/") else "rw"}
-            for source, place in mounts.items()
-        }
+    def run_once(self, image: str, command: Sequence[str], surroundings: Surroundings) -> Finished:
+        """Run a command in a container of its own that is removed afterwards."""
+        volumes = {name: {"bind": place, "mode": "rw"} for name, place in surroundings.volumes.items()}
         with _doing("running a command in a new container"):
-            item = self._client.containers.run(
-                image, list(command), environment=dict(environment), volumes=volumes, user="0", detach=True
+            item = self._client.containers.create(
+                image,
+                list(command),
+                environment=dict(surroundings.environment),
+                volumes=volumes,
+                user=surroundings.user,
             )
             try:
+                if surroundings.files:
+                    item.put_archive("/", surroundings.archive())
+                item.start()
                 code = int(item.wait()["StatusCode"])
                 text = item.logs(stdout=code == 0, stderr=code != 0).decode(errors="replace")
             finally:
@@ -270,29 +273,3 @@ def _innermost(error: BaseException) -> str:
         texts.append(str(current))
         current = current.__cause__ or current.__context__
     return " | ".join(texts)
-
-
-def _container(attributes: dict[str, Any]) -> Container:
-    labels = attributes["Config"]["Labels"]
-    state = attributes["State"]
-    mode = attributes["HostConfig"].get("NetworkMode") or ""
-    started = state.get("StartedAt") or _NEVER
-    dependencies = [part.split(":") for part in labels.get(_DEPENDS_ON, "").split(",") if part]
-    published = (attributes.get("NetworkSettings") or {}).get("Ports") or {}
-    return Container(
-        identity=attributes["Id"],
-        service=labels[_SERVICE],
-        state=state["Status"],
-        health=(state.get("Health") or {}).get("Status") or None,
-        started_at=None if started == _NEVER else datetime.fromisoformat(started),
-        restarts=attributes.get("RestartCount", 0),
-        exit_code=state.get("ExitCode", 0),
-        depends_on=tuple(name for name, *_ in dependencies),
-        only_started=tuple(name for name, *rest in dependencies if rest[:1] == ["service_started"]),
-        network_owner=mode.removeprefix("container:") if mode.startswith("container:") else None,
-        ports=tuple(
-            (int(inside.removesuffix("/tcp")), int(bindings[0]["HostPort"]))
-            for inside, bindings in published.items()
-            if inside.endswith("/tcp") and bindings
-        ),
-    )

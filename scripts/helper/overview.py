@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from scripts.helper.containers import Container, in_start_order
+from scripts.helper.gpus import GpuState
+from scripts.helper.node import NodeReport
+from scripts.helper.pools import Pool
 
 ENDPOINT_PORT = 8000
 """Port of the endpoint inside the node's network."""
@@ -17,12 +20,13 @@ HEALTH_PORT = 8080
 
 @dataclass(frozen=True)
 class ServiceState:
-    """One service: ``state`` and ``health`` in the engine's words, ``since`` in ISO 8601."""
+    """One service: ``state`` and ``health`` in the engine's words, ``since`` in ISO 8601, ``detail`` in its own."""
 
     name: str
     state: str
     health: str | None
     since: str | None
+    detail: str | None = None
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,15 @@ class ModelState:
 
 
 @dataclass(frozen=True)
+class PoolState:
+    """The pool that the stack is a node of, and what this machine is in it."""
+
+    name: str
+    role: str
+    paused: bool
+
+
+@dataclass(frozen=True)
 class Overview:
     """Everything ``status`` shows; its fields are the keys of ``status --json``.
 
@@ -48,6 +61,9 @@ class Overview:
         health: address of the health page, None when it is not published.
         services: in the order in which they start.
         models: as the health service sees them; empty while it does not answer.
+        pool: None for a stack on its own.
+        node: what the sidecar says of the private network; None without one, or while it does not answer.
+        gpus: this machine's.
     """
 
     project: str
@@ -56,6 +72,9 @@ class Overview:
     health: str | None
     services: list[ServiceState] = field(default_factory=list)
     models: list[ModelState] = field(default_factory=list)
+    pool: PoolState | None = None
+    node: NodeReport | None = None
+    gpus: list[GpuState] = field(default_factory=list)
 
     def to_json(self) -> str:
         """Return the overview as JSON, with stable keys."""
@@ -63,14 +82,18 @@ class Overview:
 
 
 def survey(
-    project: str, containers: list[Container], fetch: Callable[[str], dict[str, Any] | None]
+    project: str,
+    containers: list[Container],
+    fetch: Callable[[str], dict[str, Any] | None],
+    pool: Pool | None = None,
 ) -> Overview:
-    """Put an overview together.
+    """Put an overview together, but for what only this machine's programs know: its node and its GPUs.
 
     Args:
         project: Compose project name.
         containers: of the project.
         fetch: returns the JSON at an address, None when nothing answers there.
+        pool: whose node the project is.
     """
     health = address(containers, HEALTH_PORT)
     state = fetch(f"{health}/api/v1/state") if health else None
@@ -85,11 +108,18 @@ def survey(
                 container.state,
                 container.health,
                 container.started_at.isoformat(timespec="seconds") if container.started_at else None,
+                container.detail if container.state == "running" else None,
             )
             for container in in_start_order(containers)
         ],
         models=[_model(entry) for entry in (state or {}).get("models", [])],
+        pool=PoolState(pool.name, pool.role, _is_paused(containers)) if pool else None,
     )
+
+
+def _is_paused(containers: list[Container]) -> bool:
+    """Whether the server was ended by ``calyx pause``; the engine starts one again that ends by itself."""
+    return any(container.service == "server" and container.state == "exited" for container in containers)
 
 
 def address(containers: list[Container], port: int) -> str | None:

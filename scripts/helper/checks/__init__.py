@@ -9,6 +9,7 @@ from scripts.helper.checks.engine import check_engine
 from scripts.helper.checks.gpu import check_gpu
 from scripts.helper.checks.machine import EngineFacts, Machine, inspect_machine
 from scripts.helper.checks.memory import check_memory
+from scripts.helper.checks.mesh import check_mesh
 from scripts.helper.checks.ports import check_ports
 from scripts.helper.checks.tun import check_tun
 
@@ -37,6 +38,7 @@ __all__ = [
     "check_engine",
     "check_gpu",
     "check_memory",
+    "check_mesh",
     "check_ports",
     "check_tun",
     "inspect_machine",

@@ -13,7 +13,7 @@ def check_gpu(machine: Machine) -> Check:
             "no NVIDIA GPU was found; the model runs on the CPU",
             "for more speed, use a machine with an NVIDIA GPU and its driver (nvidia-smi must list it)",
         )
-    found = ", ".join(f"{name} {memory / 1024**3:.0f} GiB" for name, memory in machine.gpus)
+    found = ", ".join(f"{gpu.name} {gpu.memory_total / 1024**3:.0f} GiB" for gpu in machine.gpus)
     if machine.engine and "nvidia" not in machine.engine.runtimes:
         return Check(
             "GPU",

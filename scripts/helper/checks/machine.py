@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from scripts.helper.gpus import GpuState, read_gpus
 from scripts.helper.shell import Shell
 from scripts.helper.toolchain import Toolchain, read_toolchain
 
@@ -40,7 +41,7 @@ class Machine:
     """What was found on this machine; sizes are in bytes.
 
     Attributes:
-        gpus: name and memory of each NVIDIA GPU.
+        gpus: NVIDIA's.
         cpus: that this process may use.
         memory: of the machine.
         disk_free: where the engine keeps images.
@@ -52,7 +53,7 @@ class Machine:
         ports: variable that sets a port → the port and who has it.
     """
 
-    gpus: tuple[tuple[str, int], ...]
+    gpus: tuple[GpuState, ...]
     cpus: int
     memory: int
     disk_free: int
@@ -78,7 +79,7 @@ def inspect_machine(
     ours = engine.our_ports if engine else frozenset()
     path = _existing(Path(engine.root_dir) if engine else _DEFAULT_ROOT)
     return Machine(
-        gpus=parse_gpus(_ask_nvidia(shell)),
+        gpus=tuple(read_gpus(shell)),
         cpus=len(os.sched_getaffinity(0)),
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         disk_free=shutil.disk_usage(path).free,
@@ -89,16 +90,6 @@ def inspect_machine(
         tun=_is_device(TUN),
         ports={name: (port, port_state(port, ours)) for name, port in wanted_ports.items()},
     )
-
-
-def parse_gpus(output: str) -> tuple[tuple[str, int], ...]:
-    """Read ``nvidia-smi --query-gpu=name,memory.total --format=csv,noheader,nounits`` (MiB)."""
-    found = []
-    for line in output.splitlines():
-        name, _, memory = line.rpartition(",")
-        if name and memory.strip().isdigit():
-            found.append((name.strip(), int(memory) * 1024**2))
-    return tuple(found)
 
 
 def port_state(port: int, ours: frozenset[int]) -> PortState:
@@ -116,12 +107,6 @@ def port_state(port: int, ours: frozenset[int]) -> PortState:
         except OSError:
             return "taken"
     return "free"
-
-
-def _ask_nvidia(shell: Shell) -> str:
-    query = ["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"]
-    answer = shell.run(query, limit=20)
-    return answer.output if answer.ok else ""
 
 
 def _existing(path: Path) -> Path:

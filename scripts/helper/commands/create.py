@@ -1,9 +1,12 @@
 """``calyx create``: make this machine the seed of a new pool, and print how others join it."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 from scripts.helper.authority import Authority
+from scripts.helper.commands.keeping import read_backup
 from scripts.helper.commands.up import greet
-from scripts.helper.context import Context
-from scripts.helper.engine import Engine
+from scripts.helper.context import Context, command_line
 from scripts.helper.pools import Pool, default_project
 from scripts.helper.ports import wanted_ports
 from scripts.helper.preparation import (
@@ -33,39 +36,50 @@ def new_pool(name: str, project: str | None, address: str, *, server: bool) -> P
     return Pool(name, project or default_project(name), "seed", settings, server=server)
 
 
-def run(context: Context, pool: Pool, *, yes: bool, timeout: float) -> int:
-    """Make the pool; a failure leaves no containers, no volumes and no record of it.
+@dataclass(frozen=True)
+class CreateOptions:
+    """What the command line said.
 
-    Args:
-        context: the surroundings.
-        pool: see ``new_pool``.
+    Attributes:
         yes: install what is missing without asking.
         timeout: the most seconds to wait for services and the first answer.
+        restore: a backup of the pool, whose seed this machine becomes.
     """
+
+    yes: bool
+    timeout: float
+    restore: Path | None = None
+
+
+def run(context: Context, pool: Pool, options: CreateOptions) -> int:
+    """Make the pool ``pool``; a failure leaves no containers, no volumes and no record of it."""
     if pool.name in context.pools.names():
         raise InvalidInput(f"this machine is in a pool {pool.name} already", "choose another name")
+    backup = read_backup(options.restore) if options.restore else None
     ports = wanted_ports(pool)
-    engine = prepare(context, yes=yes)
+    engine = prepare(context, yes=options.yes)
     check_machine(context, engine, ports)
     refuse_if_there(context, engine)
     compose = make_compose(context, engine)
     build(context, compose)
     context.steps.step(f"Creating the pool {pool.name}")
-    timer = Timer.starting(timeout)
+    timer = Timer.starting(options.timeout)
     with whole_or_not_at_all(context, engine, compose):
+        if backup is not None:
+            context.steps.step(f"Restoring from {options.restore}")
+            compose.create()
+            Authority(context, engine).restore(backup)
         make_stack(context, engine, compose, timer).bring_up()
         token = Authority(context, engine).ask("token", "create", "--role", "worker")["token"]
         context.pools.save(pool)
     if pool.answers:
         greet(context, engine, SwarmSettings.load().model, timer)
-    _hand_out(context, engine, pool, token)
+    _hand_out(context, pool, token)
     return 0
 
 
-def _hand_out(context: Context, engine: Engine, pool: Pool, token: str) -> None:
+def _hand_out(context: Context, pool: Pool, token: str) -> None:
     context.steps.step(f"The pool {pool.name} is there; other machines join it by this command:")
     context.steps.detail(f"./scripts/calyx join {token}")
-    volumes = [name for name in engine.volumes(context.project) if name.endswith("_authority")]
-    context.steps.detail(
-        f"back up the volume {', '.join(volumes)}: it holds the pool's keys, and losing it loses the pool"
-    )
+    context.steps.detail("back up its keys and members, for losing them loses the pool:")
+    context.steps.detail(f"{command_line(context.project, f'backup {pool.name}.tar')}")

@@ -2,15 +2,14 @@
 
 import json
 import socket
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scripts.helper.compose import Compose
 from scripts.helper.context import Context
 from scripts.helper.engine import Engine
+from scripts.helper.one_off import Surroundings
 from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, address
 from scripts.helper.pools import Pool, check_name, default_project
 from scripts.helper.ports import wanted_ports
@@ -105,15 +104,15 @@ def _enter(context: Context, pool: Pool, options: JoinOptions, engine: Engine, c
 
 def _enrol(engine: Engine, pool: Pool, token: JoinToken) -> dict[str, str]:
     """Let the sidecar's image make a key pair and take a place, before anything runs that needs one."""
-    with tempfile.NamedTemporaryFile("w", suffix=".token") as file:
-        file.write(token.text())
-        file.flush()
-        done = engine.run_once(
-            _VPN_IMAGE,
-            ["python3", "-m", "services.vpn.enrolment"],
+    done = engine.run_once(
+        _VPN_IMAGE,
+        ["python3", "-m", "services.vpn.enrolment"],
+        Surroundings(
             environment=pool.settings | {"CALYX_VPN_TOKEN_FILE": _TOKEN_PLACE},
-            mounts={identity_volume(pool.project): "/vpn", str(Path(file.name)): _TOKEN_PLACE},
-        )
+            volumes={identity_volume(pool.project): "/vpn"},
+            files={_TOKEN_PLACE: token.text().encode()},
+        ),
+    )
     lines = done.output.strip().splitlines()
     if not done.ok:
         raise Refused(lines[-1] if lines else "joining: the sidecar said nothing")
@@ -128,8 +127,7 @@ def leave(engine: Engine, project: str) -> str | None:
     done = engine.run_once(
         _VPN_IMAGE,
         ["python3", "-m", "services.vpn.leaving"],
-        environment={},
-        mounts={identity_volume(project): "/vpn"},
+        Surroundings(volumes={identity_volume(project): "/vpn"}),
     )
     lines = done.output.strip().splitlines()
     return None if done.ok else (lines[-1] if lines else "the sidecar said nothing")

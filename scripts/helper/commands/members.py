@@ -3,6 +3,8 @@
 import argparse
 import json
 import sys
+from datetime import UTC, datetime
+from typing import Any
 
 from scripts.helper.authority import Authority
 from scripts.helper.context import Context
@@ -29,10 +31,27 @@ def token(context: Context, parsed: argparse.Namespace) -> int:
     return 0
 
 
-def nodes(context: Context) -> int:
-    """Show who is in the pool."""
-    _show(Authority(context, Engine.connect(context.environment)).ask("nodes", "--json"))
+def nodes(context: Context, *, as_json: bool) -> int:
+    """Show who is in the pool, and who was."""
+    found = Authority(context, Engine.connect(context.environment)).ask("nodes", "--json")
+    if as_json:
+        _show(found)
+    else:
+        sys.stdout.write("\n".join(render(found)) + "\n")
     return 0
+
+
+def render(nodes: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each node below a heading."""
+    rows = [("NAME", "ROLE", "ADDRESS", "STATE", "SEEN")]
+    rows += [
+        (node["name"], node["role"], node["address"] or "-", node["state"], _moment(node["seen_at"]))
+        for node in nodes
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    ]
 
 
 def revoke(context: Context, node: str) -> int:
@@ -40,6 +59,10 @@ def revoke(context: Context, node: str) -> int:
     Authority(context, Engine.connect(context.environment)).ask("revoke", node)
     context.steps.step(f"{node} is out of the pool: everybody closes their tunnels to it within 30 s")
     return 0
+
+
+def _moment(seconds: int | None) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if seconds else "never"
 
 
 def _show(answer: object) -> None:

@@ -19,14 +19,15 @@ from scripts.helper.checks import (
     check_ports,
     check_tun,
 )
-from scripts.helper.checks.machine import inspect_machine, parse_gpus, port_state
+from scripts.helper.checks.machine import inspect_machine, port_state
 from scripts.helper.commands.doctor import render
+from scripts.helper.gpus import GpuState, parse_gpus
 from scripts.helper.toolchain import Toolchain
 from tests.unit.helper.helper_fakes import FakeShell
 
 ENGINE = EngineFacts("26.1.5", frozenset({"runc"}), "/var/lib/docker", frozenset())
 GOOD = Machine(
-    gpus=(("RTX 4060", 8 * 1024**3),),
+    gpus=(GpuState("RTX 4060", 0, 8 * 1024**3),),
     cpus=8,
     memory=16 * 1000**3,
     disk_free=100 * 1000**3,
@@ -102,10 +103,10 @@ def test_the_least_that_is_enough(check: Callable[[Machine], Check], machine: Ma
 
 
 def test_gpus_as_nvidia_smi_lists_them() -> None:
-    assert parse_gpus("NVIDIA H100, 80GB, 81559\nRTX 4060, 8188\n\nno devices\n") == (
-        ("NVIDIA H100, 80GB", 81559 * 1024**2),
-        ("RTX 4060", 8188 * 1024**2),
-    )
+    assert parse_gpus("NVIDIA H100, 80GB, 512, 81559\nRTX 4060, 0, 8188\n\nno devices\n") == [
+        GpuState("NVIDIA H100, 80GB", 512 * 1024**2, 81559 * 1024**2),
+        GpuState("RTX 4060", 0, 8188 * 1024**2),
+    ]
 
 
 def test_who_has_a_port() -> None:

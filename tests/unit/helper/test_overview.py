@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 
-from scripts.helper.commands.status import render, why_not_running
+from scripts.helper.commands.status import why_not_running
 from scripts.helper.containers import Container
+from scripts.helper.gpus import GpuState
+from scripts.helper.node import NodeReport, PeerReport
 from scripts.helper.overview import Overview, fetch_json, survey
+from scripts.helper.overview_text import render
 from scripts.helper.pools import Pool
 from tests.unit.helper.helper_fakes import container, moment
 
@@ -26,14 +29,16 @@ STATE: dict[str, Any] = {
 VPN = container("vpn", ports=((8000, 9000), (8080, 9080)), started_at=moment(0))
 
 
-def overview(*containers: Container, state: dict[str, Any] | None = None) -> Overview:
+def overview(
+    *containers: Container, state: dict[str, Any] | None = None, pool: Pool | None = None
+) -> Overview:
     asked: list[str] = []
 
     def fetch(url: str) -> dict[str, Any] | None:
         asked.append(url)
         return state
 
-    found = survey("calyx", list(containers), fetch)
+    found = survey("calyx", list(containers), fetch, pool)
     assert asked in ([], ["http://127.0.0.1:9080/api/v1/state"])
     return found
 
@@ -45,7 +50,13 @@ def test_json_keeps_its_shape() -> None:
         "endpoint": "http://127.0.0.1:9000",
         "health": "http://127.0.0.1:9080",
         "services": [
-            {"name": "vpn", "state": "running", "health": "healthy", "since": "2026-01-01T12:00:00+00:00"}
+            {
+                "name": "vpn",
+                "state": "running",
+                "health": "healthy",
+                "since": "2026-01-01T12:00:00+00:00",
+                "detail": None,
+            }
         ],
         "models": [
             {
@@ -57,14 +68,19 @@ def test_json_keeps_its_shape() -> None:
                 "servers": 1,
             }
         ],
+        "pool": None,
+        "node": None,
+        "gpus": [],
     }
 
 
 def test_lines_for_people() -> None:
-    server = container("server", health="starting", depends_on=("vpn",), started_at=moment(59))
+    server = container(
+        "server", health="starting", detail="loading", depends_on=("vpn",), started_at=moment(59)
+    )
     lines = render(overview(VPN, server, state=STATE), moment(0) + timedelta(minutes=61))
-    assert lines[1] == "vpn         running     healthy     1 hour"
-    assert lines[2] == "server      running     starting    1 hour"
+    assert lines[1] == "vpn        running  healthy    1 hour"
+    assert lines[2] == "server     running  starting   1 hour      loading"
     assert lines[-3:] == [
         "endpoint  http://127.0.0.1:9000",
         "health    http://127.0.0.1:9080",
@@ -93,15 +109,76 @@ def test_why_a_stack_is_not_running() -> None:
 
 def test_a_paused_node_of_a_pool_is_as_it_shall_be() -> None:
     pool = Pool("home", "calyx-home", "worker")
-    paused = overview(VPN, container("server", "exited", health="unhealthy"))
+    paused = overview(VPN, container("server", "exited", health="unhealthy"), pool=pool)
 
-    assert why_not_running(paused, pool) is None
+    assert why_not_running(paused) is None
     assert "pool      home, this machine is a worker, paused: ./scripts/calyx resume shares again" in render(
-        paused, moment(1), pool
+        paused, moment(1)
     )
-    broken = overview(replace(VPN, health="unhealthy"), container("server", "exited"))
-    assert str(why_not_running(broken, pool)).startswith("calyx: vpn is unhealthy — ")
+    broken = overview(replace(VPN, health="unhealthy"), container("server", "exited"), pool=pool)
+    assert str(why_not_running(broken)).startswith("calyx: vpn is unhealthy — ")
 
 
 def test_nothing_at_an_address() -> None:
     assert fetch_json("http://127.0.0.1:9/", limit=0.5) is None
+
+
+NODE = NodeReport(
+    pool="home",
+    name="attic",
+    role="worker",
+    address="10.77.0.5",
+    authority="203.0.113.7:7443",
+    expires_at=moment(0).timestamp() + 86400,
+    ca_expires_at=moment(0).timestamp() + 86400 * 365,
+    healthy=True,
+    detail="good",
+    peers=[
+        PeerReport("seed", "10.77.0.1", "direct", "203.0.113.7:4242"),
+        PeerReport("cellar", "10.77.0.6", "relayed", "seed"),
+        PeerReport("loft", "10.77.0.7", "none", ""),
+    ],
+    problems=["Nebula does not run"],
+)
+
+
+def test_the_private_network_for_people() -> None:
+    seen = replace(overview(VPN, pool=Pool("home", "calyx", "worker")), node=NODE)
+    lines = render(seen, moment(0))
+
+    assert lines[3:10] == [
+        "pool      home, this machine is a worker",
+        "network   attic is 10.77.0.5, its certificate is renewed before 2026-01-02 12:00 UTC",
+        "          the pool's authority ends on 2027-01-01 12:00 UTC",
+        "peer      seed 10.77.0.1: direct (203.0.113.7:4242)",
+        "peer      cellar 10.77.0.6: relayed by seed",
+        "peer      loft 10.77.0.7: no tunnel yet",
+        "problem   Nebula does not run",
+    ]
+
+
+def test_an_authority_that_ends_soon_is_to_be_renewed() -> None:
+    soon = replace(NODE, ca_expires_at=moment(0).timestamp() + 86400 * 20)
+
+    assert (
+        "renew it on the seed by ./scripts/calyx rotate-ca"
+        in render(replace(overview(VPN), node=soon), moment(0))[4]
+    )
+
+
+def test_memory_of_gpus() -> None:
+    gpu = GpuState("RTX 4060", 6 * 1024**3, 8 * 1024**3)
+
+    assert "GPU       RTX 4060: 6.0 of 8.0 GiB in use" in render(
+        replace(overview(VPN), gpus=[gpu]), moment(0)
+    )
+
+
+def test_a_node_is_in_the_json_too() -> None:
+    document = json.loads(replace(overview(VPN), node=NODE).to_json())
+
+    assert [(peer["name"], peer["way"]) for peer in document["node"]["peers"]] == [
+        ("seed", "direct"),
+        ("cellar", "relayed"),
+        ("loft", "none"),
+    ]
