@@ -1,7 +1,7 @@
 """Tiny models of every architecture, and a bootstrap peer for each file of tests."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import psutil
@@ -9,6 +9,8 @@ import pytest
 
 from tests.swarm_processes import Swarm
 from tests.unit.swarm.tiny_models import CONFIGS, save_tiny_model
+
+_RUNNING = pytest.StashKey[Swarm]()
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +24,24 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def swarm(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
+def swarm(
+    request: pytest.FixtureRequest, models: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Swarm]:
     """A bootstrap peer, to which tests add servers and clients."""
     with Swarm(tmp_path_factory.mktemp("swarm"), models) as running:
+        request.session.stash[_RUNNING] = running
         yield running
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Show what the processes wrote, whatever it was that failed."""
+    report = yield
+    if report.failed and (running := item.session.stash.get(_RUNNING, None)) is not None:
+        report.sections.append(("Logs of the swarm", running.logs()))
+    return report
 
 
 @pytest.fixture
@@ -34,14 +50,6 @@ def model(request: pytest.FixtureRequest, models: Path) -> str:
     name = "tiny/" + re.sub(r"\W+", "-", request.node.name).strip("-")
     (models / name).symlink_to(models / "tiny" / "llama-sharded")
     return name
-
-
-@pytest.fixture(autouse=True)
-def _logs_are_shown_with_failures(request: pytest.FixtureRequest) -> Iterator[None]:
-    swarm = request.getfixturevalue("swarm") if "swarm" in request.fixturenames else None
-    yield
-    if swarm is not None:
-        print(swarm.logs())
 
 
 @pytest.fixture(scope="module", autouse=True)
