@@ -94,6 +94,7 @@ class Stack:
         steps: where progress goes.
         timer: bounds the waiting.
         unawaited: services that shall be started, but whose health is not waited for.
+        asleep: services that shall not be started.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Stack:
         steps: Steps,
         timer: Timer,
         unawaited: frozenset[str] = frozenset(),
+        asleep: frozenset[str] = frozenset(),
     ) -> None:
         self._engine = engine
         self._compose = compose
@@ -111,6 +113,7 @@ class Stack:
         self._steps = steps
         self._timer = timer
         self._unawaited = unawaited
+        self._asleep = asleep
 
     def bring_up(self) -> None:
         """Make, start and await every service; a service that runs well is left alone.
@@ -127,7 +130,7 @@ class Stack:
         waited = _Waiting()
 
         def all_ready() -> bool:
-            containers = in_start_order(self._engine.containers(self._project))
+            containers = self._awake()
             if not containers:
                 raise Unavailable("the containers are gone", f"run {command_line(self._project, 'up')} again")
             for container in containers:
@@ -135,9 +138,13 @@ class Stack:
             return waited.ready >= {container.service for container in containers}
 
         if not self._timer.until(all_ready):
-            for container in in_start_order(self._engine.containers(self._project)):
+            for container in self._awake():
                 if not container.ready:
                     raise self._failure(container, "was not ready in time (--timeout)")
+
+    def _awake(self) -> list[Container]:
+        found = self._engine.containers(self._project)
+        return [container for container in in_start_order(found) if container.service not in self._asleep]
 
     def _attend(self, container: Container, every: list[Container], waited: "_Waiting") -> None:
         """Take a container one step on: start it, see that it did not end, or note that it is ready."""

@@ -94,8 +94,11 @@ def make_report(member: Membership, sources: Sources) -> Report:
     own = member.address.ip
     pool = _answer(sources.peers, problems) if sources.peers else None
     others = {peer.address: peer for peer in pool or [] if peer.address != own}
-    with ThreadPoolExecutor(_AT_ONCE) as threads:
-        echoes = dict(zip(others, threads.map(sources.echo, others), strict=True))
+    echoes: dict[IPv4Address, float | None] = {}
+    if sources.peers:
+        asked = others if pool is not None else [one.address for one in _answer(sources.tunnels, []) or []]
+        with ThreadPoolExecutor(_AT_ONCE) as threads:
+            echoes = dict(zip(asked, threads.map(sources.echo, asked), strict=True))
     # Only now, because an echo makes a tunnel where there was none
     known = {tunnel.address: tunnel for tunnel in _answer(sources.tunnels, problems) or []}
     names = {address: tunnel.name or str(address) for address, tunnel in known.items()}

@@ -66,6 +66,16 @@ def test_a_node_that_the_authority_misses_is_told_so() -> None:
     assert make_report(member(), sources(peers=lambda: gone)).seen is False
 
 
+def test_without_the_authority_a_probe_asks_those_that_have_a_tunnel() -> None:
+    def silent() -> list[Peer]:
+        raise Unavailable("the authority does not answer", "check the seed")
+
+    report = make_report(member(), sources(peers=silent))
+
+    assert [(one.name, one.milliseconds) for one in report.peers] == [("seed", 0.5), ("cellar", 1.5)]
+    assert report.problems == ["the authority does not answer — check the seed"]
+
+
 def test_who_does_not_answer_is_a_problem_and_no_end() -> None:
     def silent() -> list[Peer]:
         raise Unavailable("the authority does not answer", "check the seed")
