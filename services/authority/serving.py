@@ -13,6 +13,7 @@ from services.authority.membership import Membership
 from services.authority.throttle import Throttle
 from services.authority.tls import ensure_tls
 from services.common.logs import discreet
+from services.common.network_watch import end_when_left_behind
 
 logger = logging.getLogger("authority")
 
@@ -30,6 +31,7 @@ def serve(authority: Authority) -> None:
         if not administration.has_seed():
             administration.seed_token(authority.settings.seed_token_file)
         logging.getLogger("uvicorn.error").addFilter(discreet)
+        end_when_left_behind()
         # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))

@@ -9,6 +9,7 @@ from services.common import logs
 from services.common.errors import CalyxError
 from services.common.files import replace_file
 from services.common.heartbeat import DEFAULT_PATH, Heartbeat
+from services.common.network_watch import end_when_left_behind
 from services.common.settings import BootstrapSettings, LoggingSettings, SwarmSettings
 from services.swarm import dht
 from services.swarm.processes import end_children
@@ -36,6 +37,7 @@ def main(heartbeat: Path = DEFAULT_PATH) -> int:
     try:
         logs.configure(LoggingSettings.load())
         settings = BootstrapSettings.load()
+        end_when_left_behind()
         _run(settings, SwarmSettings.load(), Heartbeat(heartbeat), stop)
     except CalyxError as error:
         logger.error("%s", error)

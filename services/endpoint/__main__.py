@@ -10,6 +10,7 @@ import uvicorn
 
 from services.common.errors import CalyxError
 from services.common.logs import configure, discreet
+from services.common.network_watch import end_when_left_behind
 from services.common.settings import EndpointSettings, LoggingSettings, SwarmSettings
 from services.endpoint.app import create_app
 from services.endpoint.engine import Model
@@ -49,6 +50,7 @@ def main() -> int:
         return 1
     logging.getLogger("uvicorn.error").addFilter(discreet)
     logging.getLogger("endpoint").info("starting", extra={**settings.describe(), "model": swarm.model})
+    end_when_left_behind()
 
     def load() -> Model:
         # Here and not above: this import takes seconds, and /healthz answers meanwhile. The settings are read

@@ -8,6 +8,7 @@ import uvicorn
 
 from services.common.errors import CalyxError, InvalidSetting
 from services.common.logs import configure
+from services.common.network_watch import end_when_left_behind
 from services.common.settings import HealthSettings, LoggingSettings, SwarmSettings
 from services.health.app import create_app
 from services.health.collector import Collector, SwarmDirectory
@@ -37,6 +38,7 @@ def main() -> int:
         return 1
     configure(logs)
     logging.getLogger("health").info("starting", extra=settings.describe())
+    end_when_left_behind()
     # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(

@@ -13,10 +13,10 @@ from services.common.settings import LoggingSettings, VpnSettings
 from services.vpn import firewall
 from services.vpn.direct import DirectTunnel
 from services.vpn.enrolment import enrol
-from services.vpn.interfaces import read_gateway
 from services.vpn.membership import StateFolder
 from services.vpn.mesh import MeshTunnel, PoolFiles
 from services.vpn.nebula_config import SERVER_PORT
+from services.vpn.routes import read_gateway
 from services.vpn.supervisor import supervise
 from services.vpn.tunnel import Tunnel
 

@@ -3,9 +3,7 @@
 from collections.abc import Callable, Mapping
 
 from services.common.errors import Unavailable
-from services.vpn.interfaces import read_addresses
-
-LOOPBACK = "lo"
+from services.common.interfaces import beyond_loopback, read_addresses
 
 
 class DirectTunnel:
@@ -20,7 +18,7 @@ class DirectTunnel:
 
     def check(self) -> str:
         """Return the interfaces and their addresses; see :meth:`services.vpn.tunnel.Tunnel.check`."""
-        found = {name: have for name, have in self._addresses().items() if name != LOOPBACK and have}
+        found = beyond_loopback(self._addresses())
         if not found:
             raise Unavailable(
                 "checking the node's network: no interface but the loopback has an address",

@@ -3,12 +3,13 @@
 import fcntl
 import socket
 import struct
+from collections.abc import Mapping
 from ipaddress import IPv6Address
 from pathlib import Path
 
+_LOOPBACK = "lo"
 _SIOCGIFADDR = 0x8915  # netdevice(7): the IPv4 address of an interface
 _IPV6_TABLE = Path("/proc/net/if_inet6")
-_ROUTES = Path("/proc/net/route")
 _GLOBAL_SCOPE = "00"  # link-local addresses lead to no other node
 
 
@@ -38,10 +39,6 @@ def _ipv6(table: Path) -> list[tuple[str, str]]:
     return [(row[5], str(IPv6Address(bytes.fromhex(row[0])))) for row in rows if row[3] == _GLOBAL_SCOPE]
 
 
-def read_gateway(routes: Path = _ROUTES) -> str | None:
-    """Return the IPv4 address of the default route's gateway, or None if there is no such route."""
-    for line in routes.read_text().splitlines()[1:]:
-        _, destination, gateway, *_ = line.split()
-        if int(destination, 16) == 0 and int(gateway, 16) != 0:
-            return socket.inet_ntoa(struct.pack("<L", int(gateway, 16)))
-    return None
+def beyond_loopback(addresses: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return those of the interfaces that lead somewhere: with an address, and not the loopback."""
+    return {name: have for name, have in addresses.items() if name != _LOOPBACK and have}
