@@ -96,7 +96,9 @@ def end_when_left_behind(
     def run() -> None:
         while not watching.left_behind():
             wait(_PERIOD)
-        logger.error("the container vpn was started again with a new network: ending, to be started there too")
+        logger.error(
+            "the container vpn was started again with a new network: ending, to be started there too"
+        )
         end()
 
     thread = threading.Thread(target=run, name="network-watch", daemon=True)

@@ -1,15 +1,18 @@
 """Runs the server until it is told to stop: choose blocks, load and serve them, watch, move, drain."""
 
 import logging
-import random
 from pathlib import Path
 
 from services.common import logs
-from services.common.errors import Broken, CalyxError, InvalidSetting, Unavailable
+from services.common.errors import CalyxError, InvalidSetting
 from services.common.heartbeat import DEFAULT_PATH, Heartbeat
+from services.common.network_watch import end_when_left_behind
 from services.common.settings import LoggingSettings, ServerSettings, SwarmSettings
 from services.server.capacity import CPU_RESERVE, GPU_RESERVE, blocks_that_fit, choose_device, free_memory
+from services.server.last_span import LastSpan
+from services.server.pausing import GRACE_NAME, Grace
 from services.server.stopping import Stopped, StopRequest
+from services.server.watching import Watch
 from services.swarm import dht
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.loading import block_bytes
@@ -19,18 +22,15 @@ from services.swarm.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-WATCH_PERIOD = 5.0
-"""Seconds between two looks at whether the server still serves."""
-MEAN_BALANCE_PERIOD = 120.0
-"""Seconds, on average, between two looks at whether other blocks need this server more (Petals' default)."""
-
 
 def main(heartbeat: Path = DEFAULT_PATH) -> int:
     """Run until SIGTERM or SIGINT; return the exit code."""
     stop = StopRequest()
     try:
         logs.configure(LoggingSettings.load())
-        _run(ServerSettings.load(), SwarmSettings.load(), Heartbeat(heartbeat), stop)
+        end_when_left_behind()
+        grace = Grace(heartbeat.with_name(GRACE_NAME))
+        _run(ServerSettings.load(), SwarmSettings.load(), Heartbeat(heartbeat), grace, stop)
     except CalyxError as error:
         logger.error("%s", error)
         return 1
@@ -39,12 +39,18 @@ def main(heartbeat: Path = DEFAULT_PATH) -> int:
     return 0
 
 
-def _run(settings: ServerSettings, swarm: SwarmSettings, heartbeat: Heartbeat, stop: StopRequest) -> None:
+def _run(
+    settings: ServerSettings, swarm: SwarmSettings, heartbeat: Heartbeat, grace: Grace, stop: StopRequest
+) -> None:
     with stop.interrupting():
         model = ModelSpec.find(swarm)
         options = _options(settings, model)
         fixed_span = parse_span(settings.block_indices, model.num_blocks)
+        last = LastSpan(
+            settings.server_identity.with_suffix(".span.json"), swarm.model, swarm.revision, model.num_blocks
+        )
         num_blocks = len(fixed_span) if fixed_span else _count_blocks(settings.num_blocks, model, options)
+        span = fixed_span or last.recall(num_blocks, exactly=settings.num_blocks is not None)
         peer = dht.start_peer(
             swarm.initial_peers,
             port=settings.server_port,
@@ -53,16 +59,20 @@ def _run(settings: ServerSettings, swarm: SwarmSettings, heartbeat: Heartbeat, s
         )
     about = {"model": model.files.name, "device": options.device, "dtype": options.dtype}
     logger.info("joined the swarm", extra={"peer": peer.peer_id, **about})
+    watch = Watch(heartbeat, stop.wait)
     while not stop.is_set():
         with stop.interrupting():
-            span = fixed_span or choose_span(peer, model, num_blocks)
-            server = SpanServer(peer, model, span, options)
+            server = SpanServer(peer, model, span or choose_span(peer, model, num_blocks), options)
             _start(server, heartbeat)
-        _watch(server, heartbeat, stop, may_move=fixed_span is None)
-        server.drain(settings.drain_seconds)
+        last.remember(server.span)
+        watch.follow(server, may_move=fixed_span is None)
+        heartbeat.beat(False, "leaving the swarm")
+        sessions = grace.left() if stop.is_set() else 0.0
+        server.drain(session_seconds=sessions, step_seconds=settings.drain_seconds)
         logger.info("announced offline and drained")
         if not stop.is_set():
             server.shutdown()
+            span = fixed_span
 
 
 def _options(settings: ServerSettings, model: ModelSpec) -> SpanOptions:
@@ -118,34 +128,3 @@ def _start(server: SpanServer, heartbeat: Heartbeat) -> None:
 
     server.start(report)
     logger.info("serving", extra={"blocks": f"{first}:{end}"})
-
-
-def _watch(server: SpanServer, heartbeat: Heartbeat, stop: StopRequest, *, may_move: bool) -> None:
-    """Return when it is time to stop or to move; Broken if the server stops serving by itself."""
-    blocks = f"{server.span.start}:{server.span.stop}"
-    patience = 6
-    next_look = _until_next_balance()
-    while not stop.wait(WATCH_PERIOD):
-        problem = _problem(server)
-        heartbeat.beat(problem is None, problem or f"blocks {blocks} are online")
-        patience = 6 if problem is None else patience - 1
-        if patience == 0:
-            raise Broken(f"serving blocks {blocks}: {problem}", "the container starts again by itself")
-        next_look -= WATCH_PERIOD
-        if may_move and problem is None and next_look <= 0:
-            next_look = _until_next_balance()
-            if server.should_move():
-                logger.info("other blocks need this server more, moving")
-                return
-
-
-def _problem(server: SpanServer) -> str | None:
-    try:
-        return server.problem()
-    except Unavailable as error:
-        return str(error)
-
-
-def _until_next_balance() -> float:
-    """Random, so that servers that joined together do not all move together."""
-    return random.uniform(0, 2 * MEAN_BALANCE_PERIOD)

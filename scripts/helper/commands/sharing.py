@@ -7,21 +7,43 @@ from scripts.helper.preparation import make_compose, make_stack
 from scripts.helper.stack import Timer
 from services.common.errors import Unavailable
 
+_ENDED = ("created", "exited", "dead")
+_END_SECONDS = 15
+"""What a server needs to end besides the grace: announcements, steps that run, its processes (see compose.yaml)."""
+
+
+def end_server(context: Context, engine: Engine, server: Container, *, grace: int) -> None:
+    """End a server for as long as nobody starts it: the swarm hears of it first, and open sessions go on for a while.
+
+    Args:
+        context: the surroundings.
+        engine: has the container.
+        server: the container.
+        grace: the most seconds that open sessions are given; it ends sooner when there is none.
+    """
+    context.steps.step(f"Announcing that the blocks go, letting open sessions end (at most {grace} s)")
+    if server.state == "running":
+        told = engine.execute(server.identity, ["python", "-m", "services.server.pausing", str(grace)])
+        if not told.ok:
+            context.steps.detail(
+                f"they get a moment only, the server could not be told: {told.output.strip()}"
+            )
+    engine.stop(server.identity, seconds=grace + _END_SECONDS)
+
 
 def pause(context: Context, *, grace: int) -> int:
     """End the server in order, which frees its memory; the node stays in its pool.
 
     Args:
         context: the surroundings.
-        grace: seconds that running answers are given.
+        grace: the most seconds that open sessions are given.
     """
     engine = Engine.connect(context.environment)
     server = _server(context, engine)
-    if server.state != "running":
+    if server.state in _ENDED:
         context.steps.step("Nothing is shared already")
         return 0
-    context.steps.step("Announcing that the blocks go, letting running answers end")
-    engine.stop(server.identity, seconds=grace)
+    end_server(context, engine, server, grace=grace)
     context.steps.step("Paused: the server's memory is free, this machine stays in the pool")
     context.steps.detail(f"{command_line(context.project, 'resume')} shares again")
     return 0

@@ -1,6 +1,7 @@
 """``calyx stop``: leave a pool. Downloaded weights are kept unless asked."""
 
 from scripts.helper.commands.join import leave
+from scripts.helper.commands.sharing import end_server
 from scripts.helper.compose import Compose
 from scripts.helper.context import Context
 from scripts.helper.engine import Engine
@@ -8,6 +9,7 @@ from scripts.helper.pools import Pool
 from services.common.errors import Refused
 
 _WEIGHTS = "_weights"
+_GRACE_SECONDS = 30
 
 
 def run(context: Context, pool: Pool, *, purge: bool) -> int:
@@ -25,8 +27,7 @@ def run(context: Context, pool: Pool, *, purge: bool) -> int:
     compose = Compose(context, gpu="nvidia" in engine.runtimes())
     for container in engine.containers(context.project):
         if container.service == "server" and container.state == "running":
-            context.steps.step("Letting running answers end")
-            engine.stop(container.identity, seconds=30)
+            end_server(context, engine, container, grace=_GRACE_SECONDS)
     if pool.role == "worker":
         context.steps.step(f"Leaving the pool {pool.name}")
         problem = leave(engine, context.project)

@@ -15,7 +15,6 @@ from hivemind import DHT, MAX_DHT_TIME_DISCREPANCY_SECONDS
 from petals.data_structures import ModelInfo, RemoteModuleInfo, ServerInfo, ServerState
 from petals.server import block_selection
 from petals.server.handler import TransformerConnectionHandler
-from petals.server.memory_cache import MemoryCache
 from petals.server.server import ModuleAnnouncerThread, RuntimeWithDeduplicatedPools
 from petals.utils.convert_block import QuantType
 
@@ -25,6 +24,7 @@ from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.loading import load_block
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
+from services.swarm.serving.session_memory import SessionMemory
 from services.swarm.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -75,6 +75,9 @@ class SpanServer:
         # puts teams to sleep after each small piece of work once there are more threads than cores: a step took
         # 1.5 times as long.
         self._compute = ThreadPoolExecutor(1, "compute")
+        self._memory = SessionMemory(
+            self._cache_bytes_per_token() * options.attn_cache_tokens, max_alloc_timeout=600
+        )
         self._runtime: RuntimeWithDeduplicatedPools | None = None
         self._running: Future[None] | None = None
         self._announcer: ModuleAnnouncerThread | None = None
@@ -85,11 +88,9 @@ class SpanServer:
         Raises:
             CalyxError: a block could not be loaded; the span is announced OFFLINE again before.
         """
-        per_token = self._cache_bytes_per_token()
-        memory = MemoryCache(per_token * self._options.attn_cache_tokens, max_alloc_timeout=600)
-        self._announcer = self._start_announcing(memory, per_token)
+        self._announcer = self._start_announcing()
         try:
-            self._compute.submit(self._load, memory, on_block_loaded).result()
+            self._compute.submit(self._load, on_block_loaded).result()
             self._serve()
         except BaseException:
             self._announcer.announce(ServerState.OFFLINE)
@@ -100,7 +101,7 @@ class SpanServer:
         config, dtype = self._model.anatomy.config, self._options.dtype
         return cache_bytes_per_token(config, dtype) * len(self.span)
 
-    def _start_announcing(self, memory: MemoryCache, cache_bytes: int) -> ModuleAnnouncerThread:
+    def _start_announcing(self) -> ModuleAnnouncerThread:
         options, files = self._options, self._model.files
         announcer = ModuleAnnouncerThread(
             [self._model.uid(block) for block in self.span],
@@ -117,9 +118,9 @@ class SpanServer:
             ModelInfo(num_blocks=self._model.num_blocks, repository=f"https://huggingface.co/{files.name}"),
             # Petals derives "tokens of cache left" from these two as if a server held one block's keys only
             block_config=SimpleNamespace(
-                hidden_size=cache_bytes // options.dtype.itemsize, num_key_value_groups=1
+                hidden_size=self._cache_bytes_per_token() // options.dtype.itemsize, num_key_value_groups=1
             ),
-            memory_cache=memory,
+            memory_cache=self._memory,
             update_period=options.announce_period,
             expiration=max(2 * options.announce_period, MAX_DHT_TIME_DISCREPANCY_SECONDS),
             daemon=True,
@@ -127,7 +128,7 @@ class SpanServer:
         announcer.start()
         return announcer
 
-    def _load(self, memory: MemoryCache, on_block_loaded: Callable[[int], None]) -> None:
+    def _load(self, on_block_loaded: Callable[[int], None]) -> None:
         options, model = self._options, self._model
         inputs = LayerInputs(model.anatomy, options.dtype, options.device)
         for index in self.span:
@@ -141,7 +142,7 @@ class SpanServer:
                 hidden_size=model.anatomy.config.hidden_size,
                 dtype=options.dtype,
                 device=options.device,
-                memory_cache=memory,
+                memory_cache=self._memory,
                 prefill_chunk_tokens=options.prefill_chunk_tokens,
                 max_task_tokens=options.max_session_tokens,
             )
@@ -216,13 +217,18 @@ class SpanServer:
         moves: bool = block_selection.should_choose_other_blocks(self._dht.peer_id, infos, _BALANCE_QUALITY)
         return moves
 
-    def drain(self, seconds: float) -> None:
-        """Announce OFFLINE, so that no new session comes, and let steps that wait or run end, at most so long."""
+    def drain(self, *, session_seconds: float, step_seconds: float) -> None:
+        """Announce OFFLINE, take no new session, and let what goes on come to its end.
+
+        Args:
+            session_seconds: the most that open sessions are waited for, between whose steps nothing runs.
+            step_seconds: the most that steps which wait or run are waited for after that.
+        """
         if self._announcer is not None and self._announcer.is_alive():
             self._announcer.announce(ServerState.OFFLINE)
-        deadline = time.monotonic() + seconds
-        while self._busy() and time.monotonic() < deadline:
-            time.sleep(0.05)
+        self._memory.close()
+        _wait_while(lambda: self._memory.in_use, session_seconds)
+        _wait_while(self._busy, step_seconds)
         time.sleep(0.1)  # the last answers are still on their way through handlers and libp2p's daemon
 
     def _busy(self) -> bool:
@@ -241,3 +247,9 @@ class SpanServer:
         self._backends.clear()
         if self._options.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _wait_while(condition: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
