@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from services.common.errors import Unavailable
+from services.server.pausing import GRACE_NAME, Grace
 from services.swarm.directory import Directory
 from tests.swarm_processes import Room, Swarm, free_port, until, until_served
 from tests.unit.swarm.fake_hub import fake_hub
@@ -82,6 +83,65 @@ def test_a_server_with_an_open_session_and_no_other(swarm: Swarm, model: str) ->
         with pytest.raises(Unavailable, match=f"model {model}: "):
             session.step([8])
         session.close()
+
+
+def test_open_sessions_go_on_for_their_grace_and_the_server_ends_with_the_last(
+    swarm: Swarm, model: str
+) -> None:
+    server = swarm.serve(model, "0:4")
+    with swarm.client(model, route_timeout=2) as client:
+        until_served(client)
+        session = client.open_session(16)
+        session.step([5, 6, 7])
+        Grace(server.folder / GRACE_NAME).give(100 * STOP_SECONDS)
+
+        server.terminate()
+
+        until(lambda: client.missing_blocks() == [0, 1, 2, 3])
+        session.step([8])
+        assert session.position == 4
+        with pytest.raises(Unavailable, match="no server for blocks 0:4"):
+            client.open_session(16).step([5])
+        session.close()
+        assert server.wait(STOP_SECONDS) == 0
+        assert " ERROR " not in server.log
+
+
+def test_sessions_that_outlast_their_grace_are_cut(swarm: Swarm, model: str) -> None:
+    server = swarm.serve(model, "0:4")
+    with swarm.client(model, route_timeout=2) as client:
+        until_served(client)
+        session = client.open_session(16)
+        session.step([5, 6, 7])
+        Grace(server.folder / GRACE_NAME).give(2)
+
+        server.terminate()
+
+        assert server.wait(STOP_SECONDS) == 0
+        with pytest.raises(Unavailable):
+            session.step([8])
+        session.close()
+
+
+def test_a_server_that_starts_again_holds_the_same_blocks(swarm: Swarm, model: str) -> None:
+    same = {
+        "CALYX_SERVER_PORT": str(free_port()),
+        "CALYX_SERVER_IDENTITY": f"{swarm.cache}.key3",
+        "CALYX_NUM_BLOCKS": "2",
+    }
+    other = swarm.serve(model, "0:2")
+    other.until_logged("serving")
+    server = swarm.serve(model, **same)
+    server.until_logged("blocks=2:4")
+    for one in (other, server):
+        one.terminate()
+        assert one.wait(STOP_SECONDS) == 0
+
+    again = swarm.serve(model, **same)
+
+    # With nobody else there, it would choose the first ones
+    again.until_logged("blocks=2:4")
+    swarm.stop(again)
 
 
 def test_a_bootstrap_peer(tmp_path: Path) -> None:

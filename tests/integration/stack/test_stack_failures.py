@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -110,6 +111,32 @@ def test_up_mends_what_a_restarted_vpn_left_without_network(pool: Pool) -> None:
     pool.works()
 
 
+def test_a_pool_gets_over_a_restarted_vpn_without_help(pool: Pool) -> None:
+    before = pool.starts()
+
+    pool.containers()["vpn"].restart()
+
+    eventually(lambda: _started_since(pool, before))
+    eventually(pool.works)
+    eventually(lambda: _healthy(pool))
+
+
+def test_a_pool_gets_over_a_vpn_that_is_away_for_a_while(pool: Pool) -> None:
+    before = pool.starts()
+    vpn = pool.containers()["vpn"]
+    stopped_at = int(time.time())
+    vpn.stop()
+    for name, container in pool.containers().items():
+        if name != "vpn":  # each has seen it, and none has ended, for it could not be started then
+            eventually(lambda one=container: _waits_for_network(one, stopped_at), 30)
+
+    vpn.start()
+
+    eventually(lambda: _started_since(pool, before))
+    eventually(pool.works)
+    eventually(lambda: _healthy(pool))
+
+
 def test_up_mends_what_a_vpn_made_anew_left_without_network(pool: Pool) -> None:
     vpn = pool.containers()["vpn"]
 
@@ -130,3 +157,18 @@ def _restarted(pool: Pool, identity: str) -> None:
     server = pool.containers()["server"]
     assert server.id == identity
     assert server.attrs["RestartCount"] == 1
+
+
+def _started_since(pool: Pool, before: dict[str, tuple[str, str]]) -> None:
+    """Fail unless every container is the one that it was, and was started again."""
+    now = pool.starts()
+    assert {name: identity for name, (identity, _) in now.items()} == {
+        name: identity for name, (identity, _) in before.items()
+    }
+    assert [name for name in now if now[name] == before[name]] == []
+
+
+def _waits_for_network(container: Any, since: int) -> None:
+    assert b"the node's network is gone" in container.logs(since=since)
+    container.reload()
+    assert container.status == "running"
