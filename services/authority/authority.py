@@ -26,7 +26,7 @@ def open_authority(settings: AuthoritySettings, signer: Signer | None = None) ->
         CalyxError: the folder or the database cannot be used.
     """
     state = StateFolder(settings.authority_dir)
-    authorities = Authorities(state, signer or NebulaCert(), settings.pool_name, settings.ca_days * 24 * 3600)
+    authorities = Authorities(state, signer or NebulaCert(), settings.pool_name, settings.ca_lifetime)
     database = Database(database_url(settings, state))
     database.migrate()
     return Authority(settings, state, database, authorities)

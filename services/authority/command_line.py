@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -16,10 +15,10 @@ from services.authority.authority import Authority, open_authority
 from services.authority.serving import serve
 from services.authority.state_folder import StateFolder, new_secret_file
 from services.authority.tokens import ISSUED_ROLES
+from services.common.durations import seconds
 from services.common.errors import Broken, InvalidInput
 from services.common.settings import AuthoritySettings
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 _STANDARD = Path("-")
 _Command = Callable[[argparse.Namespace, AuthoritySettings], None]
 
@@ -35,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     create = actions.add_parser("create", help="make a token and print it, once")
     create.set_defaults(command=_create_token)
     create.add_argument("--role", choices=ISSUED_ROLES, required=True)
-    create.add_argument("--ttl", type=seconds, default="24h", help="such as 90m, 24h or 7d; default 24h")
+    create.add_argument("--ttl", type=_duration, default="24h", help="such as 90m, 24h or 7d; default 24h")
     create.add_argument("--uses", type=int, default=1, help="how many nodes may enrol with it; default 1")
     actions.add_parser("list", help="every token, as JSON").set_defaults(command=_list_tokens)
     revoke_token = actions.add_parser("revoke", help="make a token worthless")
@@ -82,12 +81,12 @@ def run(arguments: Sequence[str], settings: AuthoritySettings) -> None:
         raise Broken(f"using {error.filename or 'a file'}: {error.strerror}", "check the disk") from error
 
 
-def seconds(text: str) -> int:
-    """Return the seconds of a duration such as ``24h``; argparse turns the error into a usage message."""
-    match = re.fullmatch(r"(\d{1,9})([smhd])", text, re.ASCII)
-    if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90m, 24h or 7d")
-    return int(match[1]) * _UNITS[match[2]]
+def _duration(text: str) -> int:
+    try:
+        return seconds(text)
+    except ValueError as error:
+        # argparse repeats the words of this error alone
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _serve(_: argparse.Namespace, settings: AuthoritySettings) -> None:

@@ -200,7 +200,7 @@ class Membership:
         signed = self._authorities.issue(
             Subject(node.public_key, node.name, self._with_prefix(node), GROUPS[node.role]),
             now,
-            self._settings.certificate_hours * 3600,
+            self._settings.certificate_lifetime,
         )
         # Signing the same twice within a second gives the same certificate: times have seconds in it, and the
         # signature has no randomness.

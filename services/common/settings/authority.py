@@ -2,10 +2,14 @@
 
 from ipaddress import IPv4Network
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from services.common.durations import Duration
 from services.common.settings.base import Section
+
+_DAY = 24 * 3600
 
 
 class AuthoritySettings(Section):
@@ -42,11 +46,12 @@ class AuthoritySettings(Section):
     seed_token_file: Path = Path("/seed/token")
     """File that the authority writes the join token of its own node to, as long as no seed node is enrolled."""
 
-    ca_days: int = Field(default=3650, ge=2, le=36500)
-    """Days that a certificate authority of the mesh is valid."""
+    ca_lifetime: Duration = Field(default=3650 * _DAY, ge=60, le=36500 * _DAY)
+    """How long a certificate authority of the mesh is valid, such as 3650d; at least 60s."""
 
-    certificate_hours: int = Field(default=24, ge=1, le=24 * 365)
-    """Hours that a node's certificate is valid; nodes renew theirs when two thirds are over."""
+    certificate_lifetime: Duration = Field(default=_DAY, ge=15, le=366 * _DAY)
+    """How long a node's certificate is valid, such as 30m, 24h or 7d; at least 15s. Nodes renew theirs when two
+    thirds are over."""
 
     lease_seconds: int = Field(default=60, ge=5, le=86400)
     """Seconds after its last sign of life that a node counts as gone."""
@@ -66,3 +71,11 @@ class AuthoritySettings(Section):
         ):
             raise ValueError("must begin with postgresql+psycopg:// or sqlite:///")
         return value
+
+    @model_validator(mode="after")
+    def _certificates_end_before_what_signs_them(self) -> Self:
+        if self.certificate_lifetime > self.ca_lifetime:
+            raise ValueError(
+                "CALYX_CERTIFICATE_LIFETIME is longer than CALYX_CA_LIFETIME — no certificate outlives its authority"
+            )
+        return self
