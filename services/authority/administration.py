@@ -120,11 +120,20 @@ class Administration:
             return node.id
 
     def rotate_ca(self) -> dict[str, Any]:
-        """Make a new certificate authority for the mesh; the old ones stay trusted until they expire."""
-        signed = self._authority.authorities.rotate()
+        """Make a new certificate authority for the mesh.
+
+        The answer says when it begins to sign, and when nobody trusts an older one any more.
+        """
+        self._authority.authorities.rotate()
+        *older, new = self._authority.authorities.generations()
         with self._database.write() as store:
-            store.add_event(self._now(), "certificate authority made", signed.fingerprint)
-        return {"fingerprint": signed.fingerprint, "expires_at": signed.not_after}
+            store.add_event(self._now(), "certificate authority made", new.certificate.fingerprint)
+        return {
+            "fingerprint": new.certificate.fingerprint,
+            "expires_at": new.certificate.not_after,
+            "signs_from": max(new.signs_from, new.certificate.not_before),
+            "older_trusted_until": max((one.trusted_until for one in older), default=None),
+        }
 
     def seed_token(self, path: Path) -> None:
         """Write a token for the seed node's own sidecar, good for one enrolment, unless one lies there already.

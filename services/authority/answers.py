@@ -3,6 +3,9 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from services.authority.nodes import Presence
+from services.authority.tokens import Role
+
 
 @dataclass(frozen=True)
 class Lighthouse:
@@ -14,9 +17,13 @@ class Lighthouse:
 
 @dataclass(frozen=True)
 class View:
-    """What every node is told of the pool, again with each heartbeat."""
+    """What every node is told of the pool, again with each heartbeat.
+
+    ``ca`` holds every certificate authority that is trusted now, ``ca_expires_at`` is when the newest one ends.
+    """
 
     ca: str
+    ca_expires_at: int
     lighthouses: list[Lighthouse]
     initial_peers: list[str]
     blocklist: list[str]
@@ -30,6 +37,7 @@ class Enrolled:
 
     node_id: str
     name: str
+    role: Role
     address: str
     certificate: str
     credential: str
@@ -57,7 +65,24 @@ class Renewed:
     renew_at: int
 
 
-def document(answer: Enrolled | Alive | Renewed) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Peer:
+    """A node of the pool, as the others see it; one that is gone may come back."""
+
+    name: str
+    address: str
+    role: Role
+    state: Presence
+
+
+@dataclass(frozen=True)
+class Peers:
+    """Every node of the pool that neither left nor was revoked, whoever asks included."""
+
+    peers: list[Peer]
+
+
+def document(answer: Enrolled | Alive | Renewed | Peers) -> dict[str, Any]:
     """Return the answer's JSON object, which has the view's fields beside the others."""
     fields = asdict(answer)
     return {**fields.pop("view", {}), **fields}

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from services.authority.certificates import Authorities, Signer
+from services.authority.certificate_authorities import Authorities
+from services.authority.certificates import Signer
 from services.authority.nebula_cert import NebulaCert
+from services.authority.rotation import Lifetimes
 from services.authority.state_folder import StateFolder
 from services.authority.store_database import Database
 from services.common.settings import AuthoritySettings
@@ -26,7 +28,8 @@ def open_authority(settings: AuthoritySettings, signer: Signer | None = None) ->
         CalyxError: the folder or the database cannot be used.
     """
     state = StateFolder(settings.authority_dir)
-    authorities = Authorities(state, signer or NebulaCert(), settings.pool_name, settings.ca_lifetime)
+    lifetimes = Lifetimes(settings.ca_lifetime, settings.certificate_lifetime, settings.lease_seconds)
+    authorities = Authorities(state, signer or NebulaCert(), settings.pool_name, lifetimes)
     database = Database(database_url(settings, state))
     database.migrate()
     return Authority(settings, state, database, authorities)

@@ -5,8 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from services.authority.answers import Alive, Enrolled, Renewed
-from services.authority.certificates import Authorities, Subject, checked_public_key
+from services.authority.answers import Alive, Enrolled, Peer, Peers, Renewed
+from services.authority.certificate_authorities import Authorities
+from services.authority.certificates import Subject, checked_public_key
 from services.authority.nodes import Activity, Certificate, Node, free_address
 from services.authority.pool_view import look
 from services.authority.store import Store
@@ -88,6 +89,7 @@ class Membership:
             return Enrolled(
                 node_id=node.id,
                 name=node.name,
+                role=node.role,
                 address=self._with_prefix(node),
                 certificate=pem,
                 credential=credential,
@@ -108,7 +110,7 @@ class Membership:
             self._seen(store, node, now, activity=activity, blocks=blocks, model=model)
             certificate = store.newest_certificate(node.id)
             return Alive(
-                renew=certificate is None or certificate.renew_at <= now,
+                renew=certificate is None or self._is_due(certificate, now),
                 expires_at=certificate.not_after if certificate else now,
                 view=look(self._settings, store, self._authorities, now),
             )
@@ -143,6 +145,23 @@ class Membership:
         now = self._now()
         with self._database.write() as store:
             _release(store, _member(store, bearer), now, "left")
+
+    def peers(self, bearer: str) -> Peers:
+        """Return who is in the pool; it does not count as a sign of life.
+
+        Raises:
+            Refused: the node that asks is not a member, or no longer.
+        """
+        now = self._now()
+        with self._database.read() as store:
+            _member(store, bearer)
+            return Peers(
+                [
+                    Peer(one.name, one.address, one.role, one.presence(now))
+                    for one in store.members()
+                    if one.address
+                ]
+            )
 
     def check(self) -> None:
         """Raise unless the authority can work: the database answers and a certificate authority is valid."""
@@ -200,7 +219,6 @@ class Membership:
         signed = self._authorities.issue(
             Subject(node.public_key, node.name, self._with_prefix(node), GROUPS[node.role]),
             now,
-            self._settings.certificate_lifetime,
         )
         # Signing the same twice within a second gives the same certificate: times have seconds in it, and the
         # signature has no randomness.
@@ -211,6 +229,9 @@ class Membership:
         elif certificate.revoked_at is not None or certificate.node_id != node.id:
             raise Unavailable("signing: this very certificate was just revoked", "try again in a second")
         return certificate, signed.pem
+
+    def _is_due(self, certificate: Certificate, now: int) -> bool:
+        return certificate.renew_at <= now or self._authorities.supersedes(certificate.issued_at, now)
 
     def _seen(self, store: Store, node: Node, now: int, **values: object) -> None:
         lease_until = now + self._settings.lease_seconds

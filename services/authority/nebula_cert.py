@@ -71,8 +71,11 @@ class NebulaCert:
         printed = self._run("print", "-json", "-path", str(path))
         try:
             document = json.loads(printed)
-            end = datetime.fromisoformat(document["details"]["notAfter"])
-            return Signed(path.read_text(), str(document["fingerprint"]), int(end.timestamp()))
+            begin, end = (
+                int(datetime.fromisoformat(document["details"][name]).timestamp())
+                for name in ("notBefore", "notAfter")
+            )
+            return Signed(path.read_text(), str(document["fingerprint"]), begin, end)
         except (ValueError, KeyError, TypeError) as error:
             raise Broken(
                 f"reading a certificate: {self._program} printed what is not understood",

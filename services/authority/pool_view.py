@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from services.authority.answers import Lighthouse, View
-from services.authority.certificates import Authorities
+from services.authority.certificate_authorities import Authorities
 from services.authority.store import Store
 from services.common.settings import AuthoritySettings
 
@@ -14,6 +14,7 @@ def look(settings: AuthoritySettings, store: Store, authorities: Authorities, no
     endpoints = [with_port(host, settings.nebula_port)] if host else []
     return View(
         ca=authorities.bundle(now),
+        ca_expires_at=authorities.expires_at(),
         lighthouses=[Lighthouse(seed.address, endpoints) for seed in store.seeds() if seed.address],
         initial_peers=_words(settings.authority_peers_file),
         blocklist=store.blocklist(now),

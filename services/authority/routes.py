@@ -37,6 +37,10 @@ def api_router(membership: Membership) -> APIRouter:
         membership.leave(_bearer(authorization))
         return {}
 
+    @router.post("/v1/peers")
+    def peers(authorization: Authorization = "") -> dict[str, Any]:
+        return document(membership.peers(_bearer(authorization)))
+
     @router.get("/healthz")
     def healthz() -> Response:
         membership.check()

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, update
 
 from services.authority.nodes import Certificate, Node
 from services.authority.store_schema import certificates, events, nodes, tokens
@@ -83,13 +83,15 @@ class Store:
         rows = self._connection.execute(select(nodes).order_by(nodes.c.joined_at, nodes.c.name, nodes.c.id))
         return [Node(**row) for row in rows.mappings()]
 
-    def seeds(self) -> list[Node]:
-        """Return the nodes that others find each other through."""
-        query = select(nodes).where(
-            nodes.c.role == "seed", nodes.c.left_at.is_(None), nodes.c.revoked_at.is_(None)
-        )
+    def members(self, *conditions: ColumnElement[bool]) -> list[Node]:
+        """Return the nodes that neither left nor were revoked, in the order that they enrolled in."""
+        query = select(nodes).where(nodes.c.left_at.is_(None), nodes.c.revoked_at.is_(None), *conditions)
         rows = self._connection.execute(query.order_by(nodes.c.joined_at, nodes.c.name, nodes.c.id))
         return [Node(**row) for row in rows.mappings()]
+
+    def seeds(self) -> list[Node]:
+        """Return the members that others find each other through."""
+        return self.members(nodes.c.role == "seed")
 
     def held_addresses(self) -> set[str]:
         """Return the addresses that no new node may have without taking them from another."""

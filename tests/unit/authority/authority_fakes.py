@@ -38,18 +38,21 @@ class FakeSigner:
         self.fails = False
 
     def make_ca(self, name: str, seconds: int) -> tuple[str, str]:
-        return self._pem({"ca": name, "until": int(self.clock()) + seconds}), "the key\n"
+        now = int(self.clock())
+        return self._pem({"ca": name, "from": now, "until": now + seconds}), "the key\n"
 
     def sign(self, ca: tuple[str, str], subject: Subject, seconds: int) -> Signed:
         if self.fails:
             raise Broken("running nebula-cert sign: no")
-        until = int(self.clock()) + seconds
+        now = int(self.clock())
         issuer = hashlib.sha256(ca[0].encode()).hexdigest()
-        content = {"issuer": issuer, "key": subject.public_key, "name": subject.name, "until": until}
+        content = {"issuer": issuer, "key": subject.public_key, "name": subject.name}
+        content |= {"from": now, "until": now + seconds}
         return self.read(self._pem({**content, "address": subject.address, "groups": list(subject.groups)}))
 
     def read(self, pem: str) -> Signed:
-        return Signed(pem, hashlib.sha256(pem.encode()).hexdigest(), says(pem)["until"])
+        said = says(pem)
+        return Signed(pem, hashlib.sha256(pem.encode()).hexdigest(), said["from"], said["until"])
 
     def _pem(self, content: dict[str, object]) -> str:
         return json.dumps(content) + "\n"

@@ -10,7 +10,7 @@ from services.authority.body_limit import MAX_BYTES, BodyLimit
 from services.common.token import JoinToken
 from tests.unit.authority.authority_fakes import START, Clock, FakeSigner, Pool, public_key
 
-ROUTES = ("/v1/enrol", "/v1/heartbeat", "/v1/renew", "/v1/leave")
+ROUTES = ("/v1/enrol", "/v1/heartbeat", "/v1/renew", "/v1/leave", "/v1/peers")
 
 
 @pytest.fixture
@@ -34,9 +34,11 @@ def test_a_life_in_the_pool(client: TestClient, pool: Pool) -> None:
     assert answer == {
         "node_id": answer["node_id"],
         "name": "alice",
+        "role": "worker",
         "address": "10.77.0.1/16",
         "certificate": answer["certificate"],
         "ca": pool.authority.authorities.bundle(START),
+        "ca_expires_at": START + 3650 * 24 * 3600,
         "credential": answer["credential"],
         "lighthouses": [],
         "initial_peers": [],
@@ -50,6 +52,7 @@ def test_a_life_in_the_pool(client: TestClient, pool: Pool) -> None:
     beat = client.post("/v1/heartbeat", json={"state": "paused", "model": "m", "blocks": "0:15"}, headers=me)
     assert beat.json() == {
         "ca": answer["ca"],
+        "ca_expires_at": answer["ca_expires_at"],
         "lighthouses": [],
         "initial_peers": [],
         "blocklist": [],
@@ -60,6 +63,10 @@ def test_a_life_in_the_pool(client: TestClient, pool: Pool) -> None:
     }
     renewed = client.post("/v1/renew", json={"public_key": public_key(3)}, headers=me)
     assert renewed.json().keys() == {"certificate", "ca", "expires_at", "renew_at"}
+    peers = client.post("/v1/peers", headers=me)
+    assert peers.json() == {
+        "peers": [{"name": "alice", "address": "10.77.0.1", "role": "worker", "state": "paused"}]
+    }
     assert client.post("/v1/leave", headers=me).json() == {}
     gone = client.post("/v1/leave", headers=me)
     assert (gone.status_code, gone.json().keys()) == (403, {"error"})

@@ -24,6 +24,7 @@ def test_a_node_gets_an_address_a_certificate_and_the_way_to_the_others(pool: Po
         "name": "alice",
         "address": "10.77.0.2/16",
         "groups": ["member", "worker"],
+        "from": START,
         "until": START + 24 * 3600,
     }
     assert (node.expires_at, node.renew_at) == (START + 24 * 3600, START + 16 * 3600)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from services.authority.answers import Peer
 from services.authority.errors import UnknownEntry
 from services.common.errors import Refused, Unavailable
 from tests.unit.authority.authority_fakes import START, Clock, Pool, bearer, public_key, says
@@ -42,6 +43,34 @@ def test_lists_hold_no_secret(pool: Pool) -> None:
     for secret in (alice.credential, token.secret):
         assert secret not in shown
     assert "hash" not in shown
+
+
+def test_who_is_in_the_pool_is_told_to_members(pool: Pool, clock: Clock) -> None:
+    pool.enrol("gone", pool.token("user"))
+    clock.pass_by(60)
+    alice = pool.enrol("alice", key=1)
+    pool.members.leave(bearer(pool.enrol("left", key=2)))
+    pool.enrol("revoked", key=3)
+    pool.owner.revoke_node("revoked", "x")
+    paused = pool.enrol("paused", key=4)
+    pool.members.heartbeat(bearer(paused), "paused", None, None)
+
+    assert pool.members.peers(bearer(alice)).peers == [
+        Peer("gone", "10.77.0.1", "user", "gone"),
+        Peer("alice", "10.77.0.2", "worker", "running"),
+        Peer("paused", "10.77.0.4", "worker", "paused"),
+    ]
+    clock.pass_by(60)
+    assert [peer.state for peer in pool.members.peers(bearer(alice)).peers] == ["gone"] * 3
+
+
+def test_who_is_in_the_pool_is_told_to_nobody_else(pool: Pool) -> None:
+    alice = pool.enrol("alice")
+    pool.members.leave(bearer(alice))
+
+    for stranger in ("", f"{alice.node_id}.x", bearer(alice)):
+        with pytest.raises(Refused):
+            pool.members.peers(stranger)
 
 
 def test_renewing_is_asked_for_after_two_thirds(pool: Pool, clock: Clock) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.authority.certificates import Subject
+from services.authority.certificates import Signed, Subject
 from services.authority.nebula_cert import NebulaCert
 from services.common.errors import Broken
 
@@ -28,7 +28,8 @@ STAND_IN = """
     if command == FAILS:
         sys.exit("Error: root certificate is expired\\nmore")
 """
-GOOD = {"details": {"notAfter": "2026-11-24T07:43:03+01:00"}, "fingerprint": "09e9"}
+TIMES = {"notBefore": "2026-11-24T07:42:03+01:00", "notAfter": "2026-11-24T07:43:03+01:00"}
+GOOD = {"details": TIMES, "fingerprint": "09e9"}
 
 
 class StandIn:
@@ -72,7 +73,7 @@ def test_a_node_s_certificate_is_signed_in_a_folder_that_nobody_else_enters(
 ) -> None:
     signed = program.sign(("crt", "key"), Subject("pub", "alice", "10.77.0.5/16", ("member", "worker")), 60)
 
-    assert (signed.pem, signed.fingerprint, signed.not_after) == ("-out-crt\n", "09e9", 1795502583)
+    assert signed == Signed("-out-crt\n", "09e9", 1795502523, 1795502583)
     sign, _ = stand_in.calls()
     shown = {name: sign["options"][name] for name in ("-name", "-ip", "-groups", "-duration")}
     assert shown == {"-name": "alice", "-ip": "10.77.0.5/16", "-groups": "member,worker", "-duration": "60s"}
