@@ -9,6 +9,7 @@ from typing import Any
 from services.authority.authority import Authority
 from services.authority.errors import UnknownEntry
 from services.authority.pool_view import with_port
+from services.authority.store import Store
 from services.authority.tls import ensure_tls, pin_of
 from services.authority.tokens import Role, Token, matches, new_token
 from services.common.errors import InvalidInput, InvalidSetting, Refused
@@ -48,7 +49,9 @@ class Administration:
                 "creating a token: it must name an address that other machines reach this one at",
                 "set CALYX_PUBLIC_ADDRESS",
             )
-        token, text = self._new_token(role, ttl, uses, with_port(host, self._settings.authority_port))
+        address = with_port(host, self._settings.authority_port)
+        with self._database.write() as store:
+            token, text = self._new_token(store, role, ttl, uses, address)
         return {"token": text, "id": token.id, "expires_at": token.expires_at}
 
     def tokens(self) -> list[dict[str, Any]]:
@@ -136,20 +139,27 @@ class Administration:
         }
 
     def seed_token(self, path: Path) -> None:
-        """Write a token for the seed node's own sidecar, good for one enrolment, unless one lies there already.
+        """Write a token for the seed node's own sidecar, good for one enrolment.
+
+        Nothing is written while a seed node is there, or where a good token lies already. A new one makes those
+        before it worthless.
 
         Raises:
             Broken: the file cannot be written.
         """
-        if not self._is_usable(path):
-            address = with_port(_LOOPBACK, self._settings.authority_listen_port)
-            _, text = self._new_token("seed", SEED_TOKEN_SECONDS, 1, address)
+        if self._has_seed() or self._is_usable(path):
+            return
+        address = with_port(_LOOPBACK, self._settings.authority_listen_port)
+        with self._database.write() as store:
+            store.revoke_unused_tokens("seed", self._now())
+            _, text = self._new_token(store, "seed", SEED_TOKEN_SECONDS, 1, address)
+            # Before the transaction ends: a file that cannot be written leaves no token behind.
             replace_file(path, text, mode=0o640)
 
-    def has_seed(self) -> bool:
-        """Tell whether a seed node is enrolled."""
+    def _has_seed(self) -> bool:
+        now = self._now()
         with self._database.read() as store:
-            return bool(store.seeds())
+            return any(seed.presence(now) != "gone" for seed in store.seeds())
 
     def _is_usable(self, path: Path) -> bool:
         # A sidecar may be reading it this moment, so a good one is left alone.
@@ -159,14 +169,12 @@ class Administration:
             return False
         return True
 
-    def _new_token(self, role: Role, ttl: int, uses: int, address: str) -> tuple[Token, str]:
+    def _new_token(self, store: Store, role: Role, ttl: int, uses: int, address: str) -> tuple[Token, str]:
         now = self._now()
         token, secret = new_token(role, ttl, uses, now)
-        text = JoinToken(self._settings.pool_name, address, self._pin(), token.id, secret).text()
-        with self._database.write() as store:
-            store.add_token(token)
-            store.add_event(now, "token created", f"{token.id} ({token.role}, uses: {token.uses})")
-        return token, text
+        store.add_token(token)
+        store.add_event(now, "token created", f"{token.id} ({token.role}, uses: {token.uses})")
+        return token, JoinToken(self._settings.pool_name, address, self._pin(), token.id, secret).text()
 
     def _token_document(self, token: Token) -> dict[str, Any]:
         document = asdict(token)

@@ -61,9 +61,6 @@ def parser() -> argparse.ArgumentParser:
     restoring.set_defaults(command=_restore)
     restoring.add_argument("file", type=Path, help="- for standard input")
     restoring.add_argument("--replace", action="store_true", help="give up the authority that is there")
-    seed = commands.add_parser("seed-token", help="write a one-use token for the seed node's own sidecar")
-    seed.set_defaults(command=_seed_token)
-    seed.add_argument("file", type=Path, nargs="?", help="default: CALYX_SEED_TOKEN_FILE")
     return top
 
 
@@ -157,12 +154,6 @@ def _restore(parsed: argparse.Namespace, settings: AuthoritySettings) -> None:
     with source as file:
         restore(state, file, parsed.replace)
     _print({"file": str(parsed.file)})
-
-
-def _seed_token(parsed: argparse.Namespace, settings: AuthoritySettings) -> None:
-    path = parsed.file or settings.seed_token_file
-    _administration(settings).seed_token(path)
-    _print({"file": str(path)})
 
 
 def _administration(settings: AuthoritySettings) -> Administration:

@@ -77,8 +77,7 @@ class Membership:
                 node = known
             else:
                 token.check(now)
-                if known is not None:
-                    _make_way(store, known, token, now)
+                _make_way(store, application.name, token, now)
                 node = self._new_node(store, token, application.name, key, now)
             credential = new_secret()
             store.change_node(
@@ -260,13 +259,16 @@ def _is_repeat(node: Node, token: Token, key: str) -> bool:
     return unused and (node.token_id, node.public_key) == (token.id, key) and token.revoked_at is None
 
 
-def _make_way(store: Store, known: Node, token: Token, now: int) -> None:
-    """Free the name of ``known`` if its owner is not there, or refuse."""
-    presence = known.presence(now)
-    if presence in {"left", "revoked"}:
+def _make_way(store: Store, name: str, token: Token, now: int) -> None:
+    """Free the name for who enrols with ``token`` if its owner is not there, or refuse."""
+    if token.role == "seed":
+        _make_way_for_seed(store, now)
+    known = store.node_named(name)
+    presence = known.presence(now) if known else "left"
+    if known is None or presence in {"left", "revoked"}:
         return
     # Who may join as a worker must not get the place of a lighthouse that is restarting.
-    if presence != "gone" or (known.role == "seed" and token.role != "seed"):
+    if presence != "gone" or known.role == "seed":
         raise Refused(
             f"enrolling: a node named {known.name} is in the pool already",
             "choose another name, or let that node leave first",
@@ -274,10 +276,24 @@ def _make_way(store: Store, known: Node, token: Token, now: int) -> None:
     _release(store, known, now, "replaced")
 
 
+def _make_way_for_seed(store: Store, now: int) -> None:
+    """Free the place of a seed that is not there, or refuse.
+
+    The pool's one seed is beside the authority. Without its volume, such as on another machine, it comes as a new
+    node, which must get the address that every member knows: the lowest, once it is free.
+    """
+    for seed in store.seeds():
+        if seed.presence(now) != "gone":
+            raise Refused(
+                f"enrolling: the pool's seed {seed.name} is there already", "wait until its lease is over"
+            )
+        _release(store, seed, now, "replaced")
+
+
 _REASONS = {
     "left": "it left",
     "displaced": "it was gone, and its address was given to another node",
-    "replaced": "it was gone, and another node took its name",
+    "replaced": "it was gone, and another node took its place",
 }
 
 

@@ -3,6 +3,10 @@
 import logging
 import signal
 import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
 
 import uvicorn
 
@@ -12,10 +16,13 @@ from services.authority.authority import Authority
 from services.authority.membership import Membership
 from services.authority.throttle import Throttle
 from services.authority.tls import ensure_tls
+from services.common.errors import CalyxError
 from services.common.logs import discreet
 from services.common.network_watch import end_when_left_behind
 
 logger = logging.getLogger("authority")
+
+SEED_CHECK_SECONDS = 10.0
 
 
 def serve(authority: Authority) -> None:
@@ -27,15 +34,36 @@ def serve(authority: Authority) -> None:
     with authority.state.serving():
         authority.authorities.ensure()
         ensure_tls(authority.state, authority.settings.pool_name)
-        administration = Administration(authority)
-        if not administration.has_seed():
-            administration.seed_token(authority.settings.seed_token_file)
+        administration, path = Administration(authority), authority.settings.seed_token_file
+        administration.seed_token(path)
+        stopped = Event()
+        threading.Thread(
+            target=keep_seed_token, args=(administration, path, stopped.wait), daemon=True
+        ).start()
         logging.getLogger("uvicorn.error").addFilter(discreet)
         end_when_left_behind()
         # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
-        uvicorn.Server(server_config(authority)).run()
+        try:
+            uvicorn.Server(server_config(authority)).run()
+        finally:
+            stopped.set()
+
+
+def keep_seed_token(
+    administration: Administration, path: Path, stop_asked_within: Callable[[float], bool]
+) -> None:
+    """See to it that a seed's sidecar finds a token once no seed node is there, until ``stop_asked_within``,
+    which waits, says so.
+
+    A restored authority can remember a seed whose lease is not over yet, and a token can expire unused.
+    """
+    while not stop_asked_within(SEED_CHECK_SECONDS):
+        try:
+            administration.seed_token(path)
+        except CalyxError as error:
+            logger.warning("the seed's token could not be written", extra={"reason": str(error)})
 
 
 def server_config(authority: Authority) -> uvicorn.Config:

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, up
 
 from services.authority.nodes import Certificate, Node
 from services.authority.store_schema import certificates, events, nodes, tokens
-from services.authority.tokens import Token
+from services.authority.tokens import Role, Token
 
 
 class Store:
@@ -57,6 +57,11 @@ class Store:
             .where(tokens.c.id == token_id, tokens.c.revoked_at.is_(None))
             .values(revoked_at=now)
         )
+
+    def revoke_unused_tokens(self, role: Role, now: int) -> None:
+        """Make the tokens of a role worthless that nobody has enrolled with."""
+        unused = and_(tokens.c.role == role, tokens.c.used == 0, tokens.c.revoked_at.is_(None))
+        self._connection.execute(update(tokens).where(unused).values(revoked_at=now))
 
     # Nodes
 

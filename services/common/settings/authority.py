@@ -44,7 +44,7 @@ class AuthoritySettings(Section):
     """File with the multiaddrs of the swarm's first peers, which nodes are told."""
 
     seed_token_file: Path = Path("/seed/token")
-    """File that the authority writes the join token of its own node to, as long as no seed node is enrolled."""
+    """File that the authority writes the join token of its own node to, as long as no seed node is there."""
 
     ca_lifetime: Duration = Field(default=3650 * _DAY, ge=60, le=36500 * _DAY)
     """How long a certificate authority of the mesh is valid, such as 3650d; at least 60s."""

@@ -125,7 +125,7 @@ def test_a_name_is_free_once_its_owner_s_lease_is_over(pool: Pool, clock: Clock)
 
     second = pool.enrol("alice", key=2)
 
-    with pytest.raises(Refused, match="another node took its name — join the pool again"):
+    with pytest.raises(Refused, match="another node took its place — join the pool again"):
         pool.heartbeat(first)
     assert len(pool.heartbeat(second).view.blocklist) == 1
 

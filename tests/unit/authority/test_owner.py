@@ -2,7 +2,6 @@
 
 import io
 import json
-import stat
 from pathlib import Path
 
 import pytest
@@ -93,42 +92,6 @@ class TestTokens:
             pool.owner.revoke_token("ffff")
 
 
-class TestSeedToken:
-    def test_it_lets_the_seed_in_once_over_the_loopback(self, pool: Pool, tmp_path: Path) -> None:
-        path = tmp_path / "token"
-        assert not pool.owner.has_seed()
-        pool.owner.seed_token(path)
-        token = JoinToken.parse(path.read_text())
-
-        assert stat.S_IMODE(path.stat().st_mode) == 0o640
-        assert token.authority == "127.0.0.1:7443"
-        pool.heartbeat(pool.enrol("s", token))
-        assert pool.owner.has_seed()
-        with pytest.raises(Refused, match="used up, once"):
-            pool.enrol("t", token)
-
-    def test_one_that_is_still_good_is_kept_for_who_reads_it(
-        self, pool: Pool, tmp_path: Path, clock: Clock
-    ) -> None:
-        path = tmp_path / "token"
-        pool.owner.seed_token(path)
-        first = path.read_text()
-        pool.owner.seed_token(path)
-        assert path.read_text() == first
-
-        clock.pass_by(24 * 3600)
-        pool.owner.seed_token(path)
-        assert path.read_text() != first
-
-    @pytest.mark.parametrize("content", [b"", b"\xff\xff", b"calyx1_x"])
-    def test_anything_else_in_its_place_is_replaced(self, pool: Pool, tmp_path: Path, content: bytes) -> None:
-        path = tmp_path / "token"
-        path.write_bytes(content)
-        pool.owner.seed_token(path)
-
-        assert pool.owner.check_token(path.read_text())["role"] == "seed"
-
-
 class TestCommandLine:
     @pytest.fixture
     def call(self, settings: AuthoritySettings, pool: Pool, capsys: pytest.CaptureFixture[str]):
@@ -186,15 +149,6 @@ class TestCommandLine:
             monkeypatch.setattr("sys.stdout", full)
             with pytest.raises(Broken, match="using a file: No space left on device"):
                 call("backup", "-")
-
-    def test_the_seed_s_token_goes_where_it_is_told(
-        self, call, settings: AuthoritySettings, tmp_path: Path
-    ) -> None:
-        call("seed-token")
-        call("seed-token", str(tmp_path / "other"))
-
-        texts = [path.read_text() for path in (settings.seed_token_file, tmp_path / "other")]
-        assert [JoinToken.parse(text).authority for text in texts] == ["127.0.0.1:7443"] * 2
 
     def test_without_a_command_it_serves(
         self, settings: AuthoritySettings, monkeypatch: pytest.MonkeyPatch
