@@ -3,11 +3,17 @@
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, select, update
 
 from services.authority.nodes import Certificate, Node
 from services.authority.store_schema import certificates, events, nodes, tokens
 from services.authority.tokens import Role, Token
+
+KEPT_EVENTS = 10_000
+KEPT_NODES = 1_000
+"""How many of the nodes that left or were revoked are remembered, the last ones, besides those that must be: of
+which a certificate would still be good."""
+_AT_ONCE = 100
 
 
 class Store:
@@ -66,8 +72,18 @@ class Store:
     # Nodes
 
     def add_node(self, node: Node) -> None:
-        """Store a new node."""
+        """Store a new node, and forget those that ended long ago."""
         self._connection.execute(nodes.insert().values(vars(node)))
+        ended = func.coalesce(nodes.c.left_at, nodes.c.revoked_at)
+        older = (
+            select(nodes.c.id).where(ended.is_not(None)).order_by(ended.desc(), nodes.c.id).offset(KEPT_NODES)
+        )
+        blocked = select(certificates.c.node_id).where(certificates.c.not_after > node.joined_at)
+        chosen = select(nodes.c.id).where(nodes.c.id.in_(older), nodes.c.id.not_in(blocked)).limit(_AT_ONCE)
+        forgotten = list(self._connection.scalars(chosen))
+        if forgotten:
+            self._connection.execute(delete(certificates).where(certificates.c.node_id.in_(forgotten)))
+            self._connection.execute(delete(nodes).where(nodes.c.id.in_(forgotten)))
 
     def change_node(self, node_id: str, **values: object) -> None:
         """Set fields of a node."""
@@ -120,7 +136,11 @@ class Store:
     # Certificates
 
     def add_certificate(self, certificate: Certificate) -> None:
-        """Store what was signed."""
+        """Store what was signed, and forget the node's certificates that have ended."""
+        over = and_(
+            certificates.c.node_id == certificate.node_id, certificates.c.not_after <= certificate.issued_at
+        )
+        self._connection.execute(delete(certificates).where(over))
         self._connection.execute(certificates.insert().values(vars(certificate)))
 
     def certificate(self, fingerprint: str) -> Certificate | None:
@@ -153,11 +173,13 @@ class Store:
     # Events
 
     def add_event(self, now: int, kind: str, detail: str) -> None:
-        """Note what happened; ``detail`` holds no secret."""
-        self._connection.execute(events.insert().values(time=now, kind=kind, detail=detail))
+        """Note what happened, and forget what happened long ago; ``detail`` holds no secret."""
+        added = events.insert().values(time=now, kind=kind, detail=detail).returning(events.c.id)
+        newest = self._connection.execute(added).scalar_one()
+        self._connection.execute(delete(events).where(events.c.id <= newest - KEPT_EVENTS))
 
     def events(self) -> list[tuple[int, str, str]]:
-        """Return time, kind and detail of everything that happened, in that order."""
+        """Return time, kind and detail of what happened, in that order."""
         query = select(events.c.time, events.c.kind, events.c.detail).order_by(events.c.id)
         return [(row.time, row.kind, row.detail) for row in self._connection.execute(query)]
 
