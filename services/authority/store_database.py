@@ -17,8 +17,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, event, text
+from sqlalchemy import URL, Connection, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from services.authority.store import Store
 from services.common.errors import Broken, Unavailable
@@ -31,6 +32,14 @@ _MIGRATIONS = Path(__file__).with_name("migrations")
 _BUSY_SECONDS = 30
 _ADVISORY_LOCK = 0x43616C7978  # "Calyx": any number that no other program of that database takes
 _WRITES = "calyx_writes"
+# How libpq finds out that a server is gone which says nothing: sooner than the nodes that wait for an answer give up.
+_POSTGRESQL = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 10_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+}
 
 
 class Database:
@@ -42,7 +51,9 @@ class Database:
 
     def __init__(self, url: str) -> None:
         # Messages of SQLAlchemy would quote hashes and names with the statement.
-        self._engine = create_engine(url, hide_parameters=True, pool_pre_ping=True)
+        self._engine = create_engine(
+            url, hide_parameters=True, pool_pre_ping=True, connect_args=_connect_arguments(make_url(url))
+        )
         self.is_sqlite = self._engine.dialect.name == "sqlite"
         if self.is_sqlite:
             event.listen(self._engine, "connect", _prepare_sqlite)
@@ -86,10 +97,18 @@ class Database:
                 logger.info("the database's schema was brought up to date", extra={"schema": ",".join(now)})
 
     def copy_to(self, path: Path) -> None:
-        """Write a consistent copy of an SQLite database, also while others write to it."""
-        with self._connection(writes=False) as connection, closing(sqlite3.connect(path)) as copy:
+        """Write a consistent copy of an SQLite database, also while others write to it.
+
+        Raises:
+            Broken: the copy cannot be written.
+        """
+        with self._connection(writes=False) as connection:
             source: Any = connection.connection.driver_connection
-            source.backup(copy)
+            try:
+                with closing(sqlite3.connect(path)) as copy:
+                    source.backup(copy)
+            except sqlite3.Error as error:
+                raise Broken(f"copying the database to {path.parent}: {error}", "check the disk") from error
 
     @contextmanager
     def _connection(self, writes: bool) -> Iterator[Connection]:
@@ -102,7 +121,10 @@ class Database:
         except OperationalError as error:
             raise Unavailable(f"using the database: {error.orig}", "see the authority's log") from error
         except DBAPIError as error:
-            raise Broken(f"using the database: {error.orig}") from error
+            kind = Unavailable if error.connection_invalidated else Broken
+            raise kind(f"using the database: {error.orig}") from error
+        except PoolTimeout as error:
+            raise Unavailable("using the database: too many wait for it", "try again later") from error
         except SQLAlchemyError as error:
             raise Broken(f"using the database: {error}") from error
 
@@ -114,6 +136,12 @@ def integrity_of(path: Path) -> str:
             return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
     except sqlite3.DatabaseError as error:
         return str(error)
+
+
+def _connect_arguments(url: URL) -> dict[str, int]:
+    if url.get_backend_name() == "sqlite":
+        return {}
+    return {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
 
 
 def _prepare_sqlite(connection: Any, _: object) -> None:
@@ -134,4 +162,5 @@ def _begin(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
     elif writes:
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'")
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
