@@ -145,10 +145,21 @@ def _add_pool_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "text", metavar="TOKEN"
     )
 
-    command = add("join", "share this machine with the pool that a token names", "join calyx1_…")
-    command.add_argument("token", type=_token, metavar="TOKEN", help="as the pool's owner gave it")
+    command = add(
+        "join",
+        "share this machine with the pool that a token names, or with Petals' public swarm",
+        "join calyx1_…",
+        "join --public --model OWNER/NAME",
+    )
+    swarm = command.add_mutually_exclusive_group(required=True)
+    swarm.add_argument("token", nargs="?", type=_token, metavar="TOKEN", help="as the pool's owner gave it")
+    swarm.add_argument(
+        "--public", action="store_true", help="Petals' public swarm: no token, no private network"
+    )
     command.add_argument(
-        "--name", metavar="NODE", help="what this machine is called (default: its host name)"
+        "--name",
+        metavar="NODE",
+        help="what this machine is called (default: its host name, and in the public swarm nothing)",
     )
     command.add_argument("--device", metavar="DEVICE", help="auto, cpu, cuda or cuda:N (default: auto)")
     command.add_argument("--num-blocks", type=_count, metavar="N", help="(default: as many as fit)")

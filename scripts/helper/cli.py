@@ -97,7 +97,7 @@ def _run_in_pool(parsed: argparse.Namespace, context: Context) -> int:
         options = create.CreateOptions(yes=parsed.yes, timeout=parsed.timeout, restore=parsed.restore)
         return create.run(context.of(seed), seed, options)
     if parsed.command == "join":
-        worker = join.new_pool(parsed.token, project, vars(parsed))
+        worker = join.new_pool(vars(parsed), project, context.environment)
         joining = join.JoinOptions(token=parsed.token, yes=parsed.yes, timeout=parsed.timeout)
         return join.run(context.of(worker), worker, joining)
     pool = context.pools.choose(getattr(parsed, "pool", None), project)

@@ -1,6 +1,7 @@
 """Docker Compose, called only to make and to remove: images, containers, networks and volumes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 from scripts.helper.context import Context
 from scripts.helper.failures import explain
@@ -31,9 +32,10 @@ class Compose:
         """Build the images; BuildKit's cache makes this a matter of seconds when nothing changed."""
         self._run("building the images", ["build"], on_line)
 
-    def create(self) -> None:
-        """Make what is missing and make anew what changed, without starting it."""
-        self._run("creating the containers", ["create", "--no-build", "--remove-orphans", *self._scale])
+    def create(self, services: Sequence[str] = ()) -> None:
+        """Make what is missing and make anew what changed, without starting it: of these services, or of all."""
+        chosen = services or self._scale
+        self._run("creating the containers", ["create", "--no-build", "--remove-orphans", *chosen])
 
     def recreate(self, services: Sequence[str]) -> None:
         """Make these services' containers anew, whether changed or not."""
@@ -50,6 +52,8 @@ class Compose:
             raise explain(doing, finished.output, self._log)
 
     def _keep(self, arguments: list[str], finished: Finished) -> None:
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("a") as file:
-            file.write(f"$ docker compose {' '.join(arguments)}\n{finished.output}exit {finished.code}\n")
+        # A disk that is full shall not keep the helper from removing what it made
+        with suppress(OSError):
+            self._log.parent.mkdir(parents=True, exist_ok=True)
+            with self._log.open("a") as file:
+                file.write(f"$ docker compose {' '.join(arguments)}\n{finished.output}exit {finished.code}\n")

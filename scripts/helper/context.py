@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from scripts.helper.checks.machine import TUN
 from scripts.helper.pools import Pool, Pools
 from scripts.helper.progress import Steps
 from scripts.helper.shell import HostShell, Shell
@@ -33,6 +34,7 @@ class Context:
         root: the folder of ``compose.yaml``.
         steps: where progress goes.
         shell: runs other programs.
+        tun: the kernel's device for tunnels.
     """
 
     project: str
@@ -41,6 +43,7 @@ class Context:
     root: Path = ROOT
     steps: Steps = field(default_factory=Steps)
     shell: Shell = field(default_factory=HostShell)
+    tun: Path = TUN
 
     def of(self, pool: Pool) -> "Context":
         """Return the same surroundings for a pool's node."""

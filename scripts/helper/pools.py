@@ -9,10 +9,18 @@ from typing import Literal
 
 from services.common.errors import Broken, InvalidInput, Unavailable
 from services.common.files import replace_file
+from services.common.settings import PREFIX
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _FILE = "pool.json"
-_FRAGMENTS = {"seed": "compose.seed.yaml", "worker": "compose.worker.yaml"}
+_FRAGMENTS = {
+    "seed": "compose.seed.yaml",
+    "worker": "compose.worker.yaml",
+    "public": "compose.public.yaml",
+}
+
+PUBLIC = "public"
+"""What Petals' public swarm is called among a machine's pools."""
 
 
 @dataclass(frozen=True)
@@ -22,14 +30,15 @@ class Pool:
     Attributes:
         name: the pool's name.
         project: the name of its Compose project.
-        role: ``seed`` on the machine that made the pool, ``worker`` on others.
+        role: ``seed`` on the machine that made the pool, ``worker`` on others that joined it; ``public`` in Petals'
+            public swarm, which has no seed, no tokens and no tunnel.
         settings: variables for the Compose files, none of them secret.
         server: whether this machine shares blocks.
     """
 
     name: str
     project: str
-    role: Literal["seed", "worker"]
+    role: Literal["seed", "worker", "public"]
     settings: dict[str, str] = field(default_factory=dict)
     server: bool = True
 
@@ -37,6 +46,20 @@ class Pool:
     def answers(self) -> bool:
         """Whether this machine by itself makes the pool's model complete, so that it can be asked at once."""
         return self.role == "seed" and self.server
+
+    @property
+    def part(self) -> str:
+        """What this machine is in the pool, as it is told to people."""
+        if self.role == "public":
+            return "a server of Petals' public swarm"
+        if self.role == "seed":
+            return "the seed"
+        return "a worker" if self.server else "a user"
+
+    @property
+    def model(self) -> str | None:
+        """Hub name of the model that was chosen when the machine joined, None for the one in the settings."""
+        return self.settings.get(f"{PREFIX}MODEL")
 
     @property
     def fragment(self) -> str:

@@ -1,9 +1,25 @@
 """The ports that the stack publishes on this machine, as the settings and as the engine see them."""
 
+from collections.abc import Mapping
+from typing import TypeVar
+
 from scripts.helper.checks.machine import EngineFacts
 from scripts.helper.engine import Engine
 from scripts.helper.pools import Pool
-from services.common.settings import PREFIX, AuthoritySettings, StackSettings
+from services.common.settings import PREFIX, AuthoritySettings, Section, ServerSettings, StackSettings
+
+_Settings = TypeVar("_Settings", bound=Section)
+
+_ENDPOINT, _HEALTH = f"{PREFIX}ENDPOINT_PORT", f"{PREFIX}HEALTH_PORT"
+_AUTHORITY = f"{PREFIX}AUTHORITY_PORT"
+
+SERVER_PORT = f"{PREFIX}SERVER_PORT"
+"""Sets the port of this machine that the public swarm reaches it at."""
+
+
+def chosen_ports(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the ports that somebody chose for a node, for its pool to remember: several live side by side."""
+    return {name: environment[name] for name in (_ENDPOINT, _HEALTH, SERVER_PORT) if environment.get(name)}
 
 
 def wanted_ports(pool: Pool | None) -> dict[str, int]:
@@ -15,14 +31,21 @@ def wanted_ports(pool: Pool | None) -> dict[str, int]:
     Raises:
         InvalidSetting: one of them is not a port.
     """
-    settings = StackSettings.load()
-    ports = {
-        f"{PREFIX}ENDPOINT_PORT": settings.endpoint_port,
-        f"{PREFIX}HEALTH_PORT": settings.health_port,
-    }
+    settings = _load(StackSettings, pool)
+    ports = {_ENDPOINT: settings.endpoint_port, _HEALTH: settings.health_port}
     if pool is not None and pool.role == "seed":
-        ports[f"{PREFIX}AUTHORITY_PORT"] = AuthoritySettings.load().authority_port
+        ports[_AUTHORITY] = _load(AuthoritySettings, pool).authority_port
+    if pool is not None and pool.role == "public":
+        ports[SERVER_PORT] = _load(ServerSettings, pool).server_port
     return ports
+
+
+def _load(section: type[_Settings], pool: Pool | None) -> _Settings:
+    """Read a section as Compose will: what the pool remembers comes before the environment."""
+    remembered = pool.settings if pool else {}
+    return section.load(
+        **{field: remembered[name] for field, name in section.variables().items() if name in remembered}
+    )
 
 
 def engine_facts(engine: Engine, project: str) -> EngineFacts:

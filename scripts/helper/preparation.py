@@ -50,9 +50,11 @@ def prepare(context: Context, *, yes: bool) -> Engine:
 
 def check_machine(context: Context, engine: Engine, ports: dict[str, int]) -> None:
     """Refuse before anything is started what can only fail later, with a worse message."""
-    machine: Machine = inspect_machine(context.shell, engine_facts(engine, context.project), "", ports)
-    for check in (check_tun(machine), check_ports(machine)):
-        _demand(check)
+    facts = engine_facts(engine, context.project)
+    machine: Machine = inspect_machine(context.shell, facts, "", ports, context.tun)
+    if context.pool is None or context.pool.role != "public":
+        _demand(check_tun(machine))
+    _demand(check_ports(machine))
 
 
 def _demand(check: Check) -> None:
@@ -72,8 +74,8 @@ def make_compose(context: Context, engine: Engine) -> Compose:
 
 
 def make_stack(context: Context, engine: Engine, compose: Compose, timer: Timer) -> Stack:
-    """Return the node's containers; a seed without blocks does not wait for its endpoint to have a model."""
-    waits_for_others = context.pool is not None and context.pool.role == "seed" and not context.pool.server
+    """Return the node's containers; an endpoint whose model others must complete is not waited for."""
+    waits_for_others = context.pool is not None and not context.pool.answers
     unawaited = frozenset({"endpoint"} if waits_for_others else ())
     return Stack(engine, compose, context.project, context.steps, timer, unawaited)
 

@@ -56,8 +56,10 @@ def _run(
             port=settings.server_port,
             identity=settings.server_identity,
             announce_host=swarm.announce_host,
+            relays=settings.relays,
         )
     about = {"model": model.files.name, "device": options.device, "dtype": options.dtype}
+    about["reached"] = "through relays" if peer.client_mode else "directly"
     logger.info("joined the swarm", extra={"peer": peer.peer_id, **about})
     watch = Watch(heartbeat, stop.wait)
     while not stop.is_set():

@@ -14,27 +14,50 @@ from hivemind.p2p import PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import ControlFailure, P2PDaemonError
 from hivemind.utils.multiaddr import Multiaddr
 from hivemind.utils.multiaddr.exceptions import Error as MultiaddrError
+from petals.constants import PUBLIC_INITIAL_PEERS
 
 from services.common.errors import Broken, InvalidInput, Unavailable
+from services.common.settings import PUBLIC_PEERS
+from services.swarm.reachability import help_others_to_know, reached_directly
 
 _STARTUP_SECONDS = 30
 
 
-def _start(initial_peers: Sequence[str], **options: object) -> DHT:
-    for address in initial_peers:
+def resolve(initial_peers: Sequence[str]) -> list[str]:
+    """Return multiaddrs, with those of Petals' public swarm in place of the word for them.
+
+    Raises:
+        InvalidInput: an address is malformed.
+    """
+    found: list[str] = []
+    for peer in initial_peers:
+        found += PUBLIC_INITIAL_PEERS if peer == PUBLIC_PEERS else [peer]
+    for address in found:
         _require_address(address)
+    return found
+
+
+def _start(initial_peers: Sequence[str], *, relays: bool = False, **options: object) -> DHT:
+    peers = resolve(initial_peers)
+    shared = {"initial_peers": peers, "startup_timeout": _STARTUP_SECONDS, "use_auto_relay": relays}
     try:
-        return DHT(
-            initial_peers=list(initial_peers),
-            start=True,
-            startup_timeout=_STARTUP_SECONDS,
-            use_auto_relay=False,
-            **options,
-        )
+        if not relays:
+            return DHT(start=True, **shared, **options)
+        direct = reached_directly(**shared, **options)
+        # Nobody shall look for records of the table at a peer that cannot be called
+        dht = DHT(start=True, client_mode=not direct, **shared, **options)
+        if direct:
+            help_others_to_know(dht)
+        return dht
     except (P2PDaemonError, TimeoutError, OSError) as error:
         if not initial_peers:
             raise Broken(
                 f"starting libp2p's daemon: {error}", "check the key of this peer's identity"
+            ) from error
+        if PUBLIC_PEERS in initial_peers:
+            raise Unavailable(
+                f"joining the public swarm through Petals' own peers: {error}",
+                "check the network; CALYX_INITIAL_PEERS names peers of another swarm",
             ) from error
         raise Unavailable(
             f"joining the swarm through {' '.join(initial_peers)}: {error}",
@@ -64,15 +87,22 @@ def _require_free(port: int) -> None:
 
 
 def start_peer(
-    initial_peers: Sequence[str], *, port: int, identity: Path, announce_host: str | None = None
+    initial_peers: Sequence[str],
+    *,
+    port: int,
+    identity: Path,
+    announce_host: str | None = None,
+    relays: bool = False,
 ) -> DHT:
     """Start a peer that others can reach on TCP ``port`` and whose id comes from the key in ``identity``.
 
     Args:
-        initial_peers: multiaddrs of peers to enter through; none starts a new swarm.
+        initial_peers: multiaddrs of peers to enter through; none starts a new swarm. Here and below, see ``resolve``.
         port: TCP port to listen on, on every interface.
         identity: file of the private key, made when missing.
         announce_host: the only IP address to announce; every address of this machine when None.
+        relays: ask peers of the swarm whether they reach this one, and let relays carry its traffic if they do not;
+            ``client_mode`` of the result then tells.
 
     Raises:
         InvalidInput: an address is malformed.
@@ -96,6 +126,7 @@ def start_peer(
         host_maddrs=[f"/ip4/0.0.0.0/tcp/{port}"],
         announce_maddrs=announce,
         identity_path=str(identity),
+        relays=relays,
     )
 
 

@@ -4,6 +4,8 @@ Nothing secret is sent before the certificate was compared: urllib3 does it righ
 """
 
 import json
+import time
+from collections.abc import Callable
 from ipaddress import IPv4Address
 from typing import Any, Self, TypeVar
 
@@ -52,10 +54,12 @@ class AuthorityClient:
     Args:
         address: ``host:port``.
         pin: SHA-256 of its certificate in DER form, in hexadecimal.
+        clock: monotonic time in seconds.
     """
 
-    def __init__(self, address: str, pin: str) -> None:
+    def __init__(self, address: str, pin: str, clock: Callable[[], float] = time.monotonic) -> None:
         host, _, port = address.rpartition(":")
+        self._clock = clock
         self._address, self._pin = address, pin
         self._pool = urllib3.HTTPSConnectionPool(
             host,
@@ -117,6 +121,7 @@ class AuthorityClient:
         headers = {"Content-Type": "application/json"}
         if member is not None:
             headers["Authorization"] = f"Bearer {member.node_id}.{member.credential}"
+        asked_at = self._clock()
         try:
             answer = self._pool.request(
                 "POST", path, body=json.dumps(body), headers=headers, preload_content=False, redirect=False
@@ -135,7 +140,8 @@ class AuthorityClient:
             raise Unavailable(f"{doing}: {self._address} does not speak TLS", "check the address") from error
         except urllib3.exceptions.HTTPError as error:
             raise Unavailable(
-                f"{doing}: the authority {self._address} does not answer",
+                f"{doing}: the authority {self._address} does not answer, "
+                f"waited {self._clock() - asked_at:.0f} s",
                 "check that the seed runs and that its port can be reached from here",
             ) from error
         return self._understood(doing, answer.status, content, known=member is not None)

@@ -66,7 +66,11 @@ class Machine:
 
 
 def inspect_machine(
-    shell: Shell, engine: EngineFacts | None, engine_problem: str, wanted_ports: Mapping[str, int]
+    shell: Shell,
+    engine: EngineFacts | None,
+    engine_problem: str,
+    wanted_ports: Mapping[str, int],
+    tun: Path = TUN,
 ) -> Machine:
     """Look at this machine.
 
@@ -75,6 +79,7 @@ def inspect_machine(
         engine: the engine's facts, None when none answers.
         engine_problem: why none answers.
         wanted_ports: variable that sets a port → the port the stack will publish.
+        tun: the kernel's device for tunnels.
     """
     ours = engine.our_ports if engine else frozenset()
     path = _existing(Path(engine.root_dir) if engine else _DEFAULT_ROOT)
@@ -87,7 +92,7 @@ def inspect_machine(
         engine=engine,
         engine_problem=engine_problem,
         tools=read_toolchain(shell),
-        tun=_is_device(TUN),
+        tun=_is_device(tun),
         ports={name: (port, port_state(port, ours)) for name, port in wanted_ports.items()},
     )
 

@@ -12,9 +12,7 @@ def check_ports(machine: Machine) -> Check:
             "ports",
             "fail",
             "; ".join(f"port {port} is taken by another program" for port in taken.values()),
-            "stop it, or choose another port: "
-            + " ".join(f"{name}=…" for name in taken)
-            + " ./scripts/calyx up",
+            f"stop it, or choose another: write {' '.join(f'{name}=…' for name in taken)} before the command",
         )
     words = {"free": "free", "ours": "held by this stack"}
     return Check("ports", "ok", ", ".join(f"{port} {words[state]}" for port, state in machine.ports.values()))

@@ -47,7 +47,8 @@ def run(context: Context, options: ChatOptions) -> int:
         raise Unavailable(
             f"{context.project} does not run", f"start it by {command_line(context.project, 'up')}"
         )
-    model = options.model or SwarmSettings.load().model
+    chosen = context.pool.model if context.pool else None
+    model = options.model or chosen or SwarmSettings.load().model
     with conversation(int(endpoint.rpartition(":")[2]), model, options.max_length) as session:
         if options.prompt is not None:
             answer(session, options.prompt, options, sys.stdout)

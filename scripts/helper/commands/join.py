@@ -1,9 +1,9 @@
-"""``calyx join``: share this machine with the pool that a token names."""
+"""``calyx join``: share this machine with the pool that a token names, or with Petals' public swarm."""
 
 import json
 import socket
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scripts.helper.compose import Compose
@@ -11,8 +11,8 @@ from scripts.helper.context import Context
 from scripts.helper.engine import Engine
 from scripts.helper.one_off import Surroundings
 from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, address
-from scripts.helper.pools import Pool, check_name, default_project
-from scripts.helper.ports import wanted_ports
+from scripts.helper.pools import PUBLIC, Pool, check_name, default_project
+from scripts.helper.ports import SERVER_PORT, chosen_ports, wanted_ports
 from scripts.helper.preparation import (
     build,
     check_machine,
@@ -24,10 +24,11 @@ from scripts.helper.preparation import (
 )
 from scripts.helper.stack import Timer
 from services.common.errors import InvalidInput, Refused
+from services.common.settings import PREFIX, PUBLIC_PEERS, ServerSettings, SwarmSettings
 from services.common.token import JoinToken
 
 _VPN_IMAGE = "calyx/vpn"
-_SETTINGS = ("device", "num_blocks", "block_indices", "public_name", "model")
+_SERVER_OPTIONS = ("device", "num_blocks", "block_indices", "public_name", "model")
 _TOKEN_PLACE = "/token"  # noqa: S105 - a path
 
 
@@ -36,12 +37,12 @@ class JoinOptions:
     """What the command line said.
 
     Attributes:
-        token: as it was pasted, and found whole.
+        token: as it was pasted, and found whole; None enters Petals' public swarm, which asks for none.
         yes: install what is missing without asking.
         timeout: the most seconds to wait for services.
     """
 
-    token: JoinToken
+    token: JoinToken | None
     yes: bool
     timeout: float
 
@@ -52,29 +53,57 @@ def node_name() -> str:
     return words.encode("ascii", "ignore").decode()[:63].strip("-") or "node"
 
 
-def new_pool(token: JoinToken, project: str | None, wanted: Mapping[str, Any]) -> Pool:
-    """Return the pool that a token names, with this machine as a worker.
+def new_pool(wanted: Mapping[str, Any], project: str | None, environment: Mapping[str, str]) -> Pool:
+    """Return the pool that is to be joined, with this machine as a worker of it.
 
     Args:
-        token: the token.
+        wanted: parsed arguments.
         project: name of the Compose project, if another than usual.
-        wanted: parsed arguments; those that are settings of the server are kept.
+        environment: where ports and peers are read from, which the pool remembers.
+
+    Raises:
+        InvalidSetting: an argument is none that a server can take.
     """
-    chosen = {f"CALYX_{name.upper()}": str(wanted[name]) for name in _SETTINGS if wanted[name] is not None}
-    return Pool(
-        check_name(token.pool),
-        project or default_project(token.pool),
-        "worker",
-        {"CALYX_NODE_NAME": wanted["name"] or node_name()} | chosen,
+    given = {name: str(wanted[name]) for name in _SERVER_OPTIONS if wanted[name] is not None}
+    ServerSettings.load(
+        **{name: value for name, value in given.items() if name in ServerSettings.model_fields}
     )
+    settings = chosen_ports(environment) | {_variable(name): value for name, value in given.items()}
+    if wanted["token"] is None:
+        peers = {"CALYX_INITIAL_PEERS": " ".join(SwarmSettings.load().initial_peers) or PUBLIC_PEERS}
+        named = {"CALYX_PUBLIC_NAME": wanted["name"]} if wanted["name"] else {}
+        return Pool(PUBLIC, project or default_project(PUBLIC), "public", peers | named | settings)
+    name = check_name(wanted["token"].pool)
+    node = {"CALYX_NODE_NAME": wanted["name"] or node_name()}
+    return Pool(name, project or default_project(name), "worker", node | settings)
 
 
-def run(context: Context, pool: Pool, options: JoinOptions) -> int:
-    """Join the pool; a failure leaves no containers, no new volumes, no record and no place in the pool."""
-    context.steps.step("Token format is correct")
+def _variable(option: str) -> str:
+    return f"{PREFIX}{option.upper()}"
+
+
+def run(
+    context: Context,
+    pool: Pool,
+    options: JoinOptions,
+    prepare: Callable[..., Engine] = prepare,
+    start_timer: Callable[[float], Timer] = Timer.starting,
+) -> int:
+    """Join the pool; a failure leaves no containers, no new volumes, no record and no place in the pool.
+
+    Args:
+        context: the surroundings, for this pool.
+        pool: see ``new_pool``.
+        options: see there.
+        prepare: returns the engine; see :func:`scripts.helper.preparation.prepare`.
+        start_timer: bounds the waiting by so many seconds.
+    """
+    if options.token is not None:
+        context.steps.step("Token format is correct")
     if pool.name in context.pools.names():
         raise InvalidInput(
-            f"this machine is in the pool {pool.name} already", "./scripts/calyx stop leaves it"
+            f"this machine is in the pool {pool.name} already",
+            f"`./scripts/calyx --pool {pool.name} stop` leaves it",
         )
     ports = wanted_ports(pool)
     engine = prepare(context, yes=options.yes)
@@ -83,23 +112,53 @@ def run(context: Context, pool: Pool, options: JoinOptions) -> int:
     compose = make_compose(context, engine)
     build(context, compose)
     with whole_or_not_at_all(context, engine, compose, undo=lambda: leave(engine, context.project)):
-        _enter(context, pool, options, engine, compose)
-    context.steps.step(f"You are connected to {pool.name}")
-    containers = engine.containers(context.project)
-    context.steps.detail(f"endpoint  {address(containers, ENDPOINT_PORT)}")
-    context.steps.detail(f"health    {address(containers, HEALTH_PORT)}")
+        if options.token is None:
+            _approach(context, ports)
+        elif not _enter(context, pool, options.token, engine, compose):
+            pool = _as_user(context, pool)
+            compose = Compose(context.of(pool), gpu=False)
+        make_stack(context.of(pool), engine, compose, start_timer(options.timeout)).bring_up()
+        context.pools.save(pool)
+    _welcome(context, pool, engine)
     return 0
 
 
-def _enter(context: Context, pool: Pool, options: JoinOptions, engine: Engine, compose: Compose) -> None:
+def _approach(context: Context, ports: Mapping[str, int]) -> None:
+    context.steps.step("Joining the public swarm")
+    context.steps.detail(
+        f"Opening TCP port {ports[SERVER_PORT]}: forward it in your router to do without relays"
+    )
+    context.steps.detail("Connecting to peers of the swarm (this may take a few minutes)...")
+
+
+def _enter(context: Context, pool: Pool, token: JoinToken, engine: Engine, compose: Compose) -> bool:
+    """Take a place in the pool; return whether it is a worker's, which its authority knows."""
     context.steps.step("Joining private network")
-    compose.create()
-    place = _enrol(engine, pool, options.token)
-    context.steps.detail(f"Using {place['address']} address for worker {place['node']}")
+    compose.create(["vpn"])  # with the volume that the node's key is kept in
+    place = _enrol(engine, pool, token)
+    context.steps.detail(f"Using {place['address']} address for {place['role']} {place['node']}")
     context.steps.detail(f"Connecting to {pool.name} @ {place['authority']} (this may take a few minutes)...")
-    timer = Timer.starting(options.timeout)
-    make_stack(context, engine, compose, timer).bring_up()
-    context.pools.save(pool)
+    return place["role"] != "user"
+
+
+def _as_user(context: Context, pool: Pool) -> Pool:
+    """Return the pool without what only servers understand, saying so."""
+    servers = {_variable(name): f"--{name.replace('_', '-')}" for name in _SERVER_OPTIONS}
+    if without_meaning := [option for name, option in servers.items() if name in pool.settings]:
+        context.steps.detail(f"The token is a user's, so these mean nothing: {' '.join(without_meaning)}")
+    kept = {name: value for name, value in pool.settings.items() if name not in servers}
+    return replace(pool, server=False, settings=kept)
+
+
+def _welcome(context: Context, pool: Pool, engine: Engine) -> None:
+    if not pool.server:
+        context.steps.step(f"You may use {pool.name}; this machine shares no blocks")
+    else:
+        swarm = "the public swarm" if pool.role == "public" else pool.name
+        context.steps.step(f"You are connected to {swarm}")
+    containers = engine.containers(context.project)
+    context.steps.detail(f"endpoint  {address(containers, ENDPOINT_PORT)}")
+    context.steps.detail(f"health    {address(containers, HEALTH_PORT)}")
 
 
 def _enrol(engine: Engine, pool: Pool, token: JoinToken) -> dict[str, str]:

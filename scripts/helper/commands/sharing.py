@@ -5,7 +5,7 @@ from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
 from scripts.helper.preparation import make_compose, make_stack
 from scripts.helper.stack import Timer
-from services.common.errors import Unavailable
+from services.common.errors import Refused, Unavailable
 
 _ENDED = ("created", "exited", "dead")
 _END_SECONDS = 15
@@ -62,6 +62,11 @@ def resume(context: Context, *, timeout: float) -> int:
 
 
 def _server(context: Context, engine: Engine) -> Container:
+    if context.pool is not None and not context.pool.server:
+        raise Refused(
+            f"this machine is {context.pool.part} of {context.pool.name} and shares no blocks",
+            f"{command_line(context.project, 'status')} shows what it does",
+        )
     for container in engine.containers(context.project):
         if container.service == "server":
             return container

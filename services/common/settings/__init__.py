@@ -8,7 +8,7 @@ from services.common.settings.health import HealthSettings
 from services.common.settings.logging import LoggingSettings
 from services.common.settings.server import ServerSettings
 from services.common.settings.stack import StackSettings
-from services.common.settings.swarm import DEFAULT_MODEL, SwarmSettings
+from services.common.settings.swarm import DEFAULT_MODEL, PUBLIC_PEERS, SwarmSettings
 from services.common.settings.vpn import VpnSettings
 
 SECTIONS: tuple[type[Section], ...] = (
@@ -26,6 +26,7 @@ SECTIONS: tuple[type[Section], ...] = (
 __all__ = [
     "DEFAULT_MODEL",
     "PREFIX",
+    "PUBLIC_PEERS",
     "SECTIONS",
     "AuthoritySettings",
     "BootstrapSettings",

@@ -25,7 +25,12 @@ class ServerSettings(Section):
     """Exactly these blocks, as ``first:end`` (the end is not served); empty lets the swarm's needs decide."""
 
     server_port: int = Field(default=31331, ge=1, le=65535)
-    """TCP port that the server listens on inside the node's network."""
+    """TCP port that the server listens on inside the node's network; in the public swarm also the port of this
+    machine that others reach it at."""
+
+    relays: bool = False
+    """1 asks peers of the swarm whether they reach this server, and if they do not, lets relays of the swarm carry
+    its traffic; for swarms that are open to the Internet."""
 
     server_identity: Path = Path("/identity/server.key")
     """Private key of the server, made when missing; keeps its peer id over restarts."""

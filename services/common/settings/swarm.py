@@ -8,6 +8,9 @@ from services.common.settings.base import Section, WordList
 
 DEFAULT_MODEL = "HuggingFaceTB/SmolLM2-135M-Instruct"
 
+PUBLIC_PEERS = "public"
+"""The word for the peers through which everybody enters Petals' public swarm."""
+
 
 class SwarmSettings(Section):
     """The model's name, the peers to start from and where weights are found and kept."""
@@ -24,7 +27,8 @@ class SwarmSettings(Section):
 
     initial_peers: WordList = Field(default_factory=list)
     """Multiaddrs of peers that are already in the swarm (/ip4/…/tcp/…/p2p/…), with spaces or commas between
-    them; compose fills this from the file that the bootstrap peer writes."""
+    them; ``public`` stands for those of Petals' public swarm; compose fills this from the file that the bootstrap
+    peer writes."""
 
     announce_host: str | None = None
     """IP address that other peers reach this node at; empty announces every address of the node."""

@@ -113,7 +113,7 @@ class SpanServer:
                 version=petals.__version__,
                 torch_dtype=str(options.dtype).removeprefix("torch."),
                 quant_type=QuantType.NONE.name.lower(),
-                using_relay=False,
+                using_relay=self._dht.client_mode,
             ),
             ModelInfo(num_blocks=self._model.num_blocks, repository=f"https://huggingface.co/{files.name}"),
             # Petals derives "tokens of cache left" from these two as if a server held one block's keys only

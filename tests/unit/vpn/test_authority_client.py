@@ -113,12 +113,13 @@ def test_another_version_s_answer_is_named(client: AuthorityClient, wire: Wire) 
         client.heartbeat(member(), "running")
 
 
-def test_nobody_there_is_said_with_the_address() -> None:
+def test_nobody_there_is_said_with_the_address_and_how_long_was_waited() -> None:
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{reserved.getsockname()[1]}"
-        with pytest.raises(Unavailable, match=f"authority {address} does not answer"):
-            AuthorityClient(address, "00" * 32).leave(member())
+        clock = iter([100.0, 105.0])
+        with pytest.raises(Unavailable, match=f"authority {address} does not answer, waited 5 s — check"):
+            AuthorityClient(address, "00" * 32, clock.__next__).leave(member())
 
 
 def test_a_service_without_tls_is_named() -> None:
