@@ -38,6 +38,19 @@ def test_the_authority_is_hardened_as_the_others_are(
     assert authority.keys() >= {"mem_limit", "pids_limit", "cpus", "healthcheck", "stop_grace_period"}
 
 
+def test_in_the_public_swarm_nobody_gets_a_right(fragments: Fragments) -> None:
+    for room, service in fragments["compose.public.yaml"]["services"].items():
+        assert not (service or {}).keys() - {"environment", "ports", "depends_on", "volumes"}, room
+
+
+def test_a_server_of_the_public_swarm_has_one_port_inside_and_outside(fragments: Fragments) -> None:
+    services = fragments["compose.public.yaml"]["services"]
+
+    assert services["vpn"]["ports"] == ["${CALYX_SERVER_PORT:-31331}:${CALYX_SERVER_PORT:-31331}"]
+    assert services["server"]["environment"].keys() >= {"CALYX_SERVER_PORT", "CALYX_RELAYS"}
+    assert not any("ports" in service for name, service in services.items() if service and name != "vpn")
+
+
 def test_only_a_seed_is_reached_from_other_machines(fragments: Fragments) -> None:
     seed, worker = (fragments[name]["services"]["vpn"] for name in NODES)
 

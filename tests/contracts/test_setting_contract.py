@@ -9,7 +9,7 @@ import pytest
 from services.common.settings import SECTIONS, Section
 
 ROOT = Path(__file__).resolve().parents[2]
-COMPOSE_FILES = ("compose.yaml", "compose.gpu.yaml", "compose.seed.yaml", "compose.worker.yaml")
+COMPOSE_FILES = sorted(path.name for path in ROOT.glob("compose*.yaml"))
 LAST_HEADING = "# === Inside the containers"
 FIELDS = {
     variable: (section, name)

@@ -10,7 +10,13 @@ from tests.integration.stack.pool import ROOT, run
 @pytest.mark.usefixtures("first_up")  # which installs Compose where it is missing
 @pytest.mark.parametrize(
     "fragments",
-    [[], ["compose.gpu.yaml"], ["compose.seed.yaml"], ["compose.worker.yaml", "compose.gpu.yaml"]],
+    [
+        [],
+        ["compose.gpu.yaml"],
+        ["compose.seed.yaml"],
+        ["compose.worker.yaml", "compose.gpu.yaml"],
+        ["compose.public.yaml"],
+    ],
     ids=" and ".join,
 )
 def test_compose_accepts_the_files_without_any_setting(fragments: list[str]) -> None:

@@ -27,6 +27,7 @@ def test_project_files_and_variables_are_named_in_every_call(tmp_path: Path) -> 
     compose = Compose(context(shell, tmp_path), gpu=False, environment={"CALYX_WHEELHOUSE": "/wheels"})
     compose.build(lambda _: None)
     compose.create()
+    compose.create(["vpn"])
     compose.recreate(["server"])
     compose.down(volumes=False)
     compose.down(volumes=True)
@@ -34,6 +35,7 @@ def test_project_files_and_variables_are_named_in_every_call(tmp_path: Path) -> 
     assert shell.calls == [
         f"{start} build",
         f"{start} create --no-build --remove-orphans",
+        f"{start} create --no-build --remove-orphans vpn",
         f"{start} create --no-build --force-recreate server",
         f"{start} down --remove-orphans",
         f"{start} down --remove-orphans --volumes",
@@ -45,6 +47,13 @@ def test_a_gpu_adds_its_fragment(tmp_path: Path) -> None:
     shell = FakeShell({"docker compose": ""})
     Compose(context(shell, tmp_path), gpu=True).create()
     assert shell.calls[0].startswith(beginning(tmp_path, "compose.yaml", "compose.gpu.yaml"))
+
+
+def test_a_log_that_cannot_be_kept_keeps_nothing_from_being_removed(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no folder")
+    shell = FakeShell({"docker compose": ""})
+    Compose(context(shell, tmp_path), gpu=False).down(volumes=False)
+    assert shell.calls[0].endswith("down --remove-orphans")
 
 
 def test_a_failure_is_explained_and_its_whole_output_kept(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import resource
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -270,7 +271,7 @@ def test_a_second_pool_beside_the_first_needs_ports_of_its_own(
 
 
 def test_no_tunnel_device_is_said_before_anything_is_made(bench: Bench, tmp_path: Path) -> None:
-    object.__setattr__(bench.context, "tun", tmp_path / "missing")
+    bench.context = replace(bench.context, tun=tmp_path / "missing")
 
     assert "/dev/net/tun is missing — load it: modprobe tun" in bench.refuses(Refused, TOKEN)
     assert (bench.composed, bench.engine.ran) == ([], [])

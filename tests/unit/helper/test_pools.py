@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.helper.context import ROOT
 from scripts.helper.pools import Pool, Pools
 from services.common.errors import Broken, InvalidInput, Unavailable
 
@@ -78,6 +79,26 @@ def test_a_record_that_is_spoilt_is_named(pools: Pools, tmp_path: Path, text: st
 
     with pytest.raises(Broken, match=r"pools/home/pool\.json"):
         pools.load("home")
+
+
+@pytest.mark.parametrize(
+    ("pool", "part", "answers"),
+    [
+        (Pool("home", "calyx-home", "seed"), "the seed", True),
+        (CLUB, "the seed", False),
+        (HOME, "a worker", False),
+        (Pool("home", "calyx-home", "worker", server=False), "a user", False),
+        (Pool("public", "calyx-public", "public"), "a server of Petals' public swarm", False),
+    ],
+)
+def test_what_a_machine_is_in_a_pool(pool: Pool, part: str, answers: bool) -> None:
+    assert (pool.part, pool.answers) == (part, answers)
+    assert (ROOT / pool.fragment).is_file()
+
+
+def test_the_model_that_was_chosen_is_known() -> None:
+    assert Pool("public", "calyx-public", "public", {"CALYX_MODEL": "big/one"}).model == "big/one"
+    assert HOME.model is None
 
 
 def test_a_pool_that_was_left_is_forgotten(pools: Pools) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from petals.constants import PUBLIC_INITIAL_PEERS
 
 from services.common.errors import Broken, InvalidInput, Unavailable
 from services.swarm import dht
@@ -49,6 +50,14 @@ def test_an_initial_peer_that_is_no_address(address: str, free: int, tmp_path: P
         assert str(refused.value).endswith(" — write it as /ip4/<address>/tcp/<port>/p2p/<peer id>")
 
 
+def test_the_word_for_petals_own_peers_stands_for_them() -> None:
+    mine = f"/ip4/127.0.0.1/tcp/1/p2p/{PEER}"
+
+    assert dht.resolve([mine]) == [mine]
+    assert dht.resolve(["public", mine]) == [*PUBLIC_INITIAL_PEERS, mine]
+    assert all("/p2p/" in address for address in dht.resolve(["public"]))
+
+
 def test_no_initial_peer_at_all() -> None:
     with pytest.raises(InvalidInput, match="no initial peers are given — set CALYX_INITIAL_PEERS"):
         dht.start_client([])
@@ -61,6 +70,16 @@ def test_an_initial_peer_that_does_not_answer(free: int) -> None:
         Unavailable, match=f"joining the swarm through {address}: .* — check that the bootstrap peer"
     ):
         dht.start_client([address])
+
+
+def test_a_swarm_that_cannot_be_asked_who_reaches_this_peer(free: int, tmp_path: Path) -> None:
+    address = f"/ip4/127.0.0.1/tcp/{free}/p2p/{PEER}"
+    with socket.socket() as one:
+        one.bind(("0.0.0.0", 0))
+        port = int(one.getsockname()[1])
+
+    with pytest.raises(Unavailable, match=f"joining the swarm through {address}: "):
+        dht.start_peer([address], port=port, identity=tmp_path / "key", relays=True)
 
 
 def test_a_port_that_is_taken(taken: int, tmp_path: Path) -> None:

@@ -1,0 +1,49 @@
+"""Which ports of this machine a node publishes, and which of them its pool remembers."""
+
+import pytest
+
+from scripts.helper.pools import Pool
+from scripts.helper.ports import chosen_ports, wanted_ports
+from services.common.errors import InvalidSetting
+
+STACK = {"CALYX_ENDPOINT_PORT": 8000, "CALYX_HEALTH_PORT": 8080}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (*STACK, "CALYX_AUTHORITY_PORT", "CALYX_SERVER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.mark.parametrize(
+    ("pool", "ports"),
+    [
+        (None, STACK),
+        (Pool("home", "calyx-home", "worker"), STACK),
+        (Pool("home", "calyx-home", "seed"), STACK | {"CALYX_AUTHORITY_PORT": 7443}),
+        (Pool("public", "calyx-public", "public"), STACK | {"CALYX_SERVER_PORT": 31331}),
+    ],
+)
+def test_each_kind_of_node_has_its_own(pool: Pool | None, ports: dict[str, int]) -> None:
+    assert wanted_ports(pool) == ports
+
+
+def test_what_a_pool_remembers_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALYX_ENDPOINT_PORT", "9000")
+    monkeypatch.setenv("CALYX_HEALTH_PORT", "9080")
+    pool = Pool("home", "calyx-home", "worker", {"CALYX_ENDPOINT_PORT": "8001", "CALYX_NODE_NAME": "attic"})
+
+    assert wanted_ports(pool) == {"CALYX_ENDPOINT_PORT": 8001, "CALYX_HEALTH_PORT": 9080}
+
+
+def test_only_what_somebody_chose_is_remembered() -> None:
+    environment = {"CALYX_ENDPOINT_PORT": "8001", "CALYX_HEALTH_PORT": "", "HOME": "/root"}
+
+    assert chosen_ports(environment) == {"CALYX_ENDPOINT_PORT": "8001"}
+
+
+def test_a_port_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALYX_SERVER_PORT", "70000")
+
+    with pytest.raises(InvalidSetting, match="setting CALYX_SERVER_PORT"):
+        wanted_ports(Pool("public", "calyx-public", "public"))
