@@ -43,10 +43,11 @@ class ModelState:
 
 @dataclass(frozen=True)
 class PoolState:
-    """The pool that the stack is a node of, and what this machine is in it."""
+    """The pool that the stack is a node of, and what this machine is in it: ``part`` says it to people."""
 
     name: str
     role: str
+    part: str
     paused: bool
 
 
@@ -113,7 +114,7 @@ def survey(
             for container in in_start_order(containers)
         ],
         models=[_model(entry) for entry in (state or {}).get("models", [])],
-        pool=PoolState(pool.name, pool.role, _is_paused(containers)) if pool else None,
+        pool=PoolState(pool.name, pool.role, pool.part, _is_paused(containers)) if pool else None,
     )
 
 

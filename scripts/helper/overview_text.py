@@ -17,7 +17,7 @@ def render(overview: Overview, now: datetime) -> list[str]:
     lines.append("")
     if pool := overview.pool:
         paused = ", paused: ./scripts/calyx resume shares again" if pool.paused else ""
-        lines.append(f"pool      {pool.name}, this machine is a {pool.role}{paused}")
+        lines.append(f"pool      {pool.name}, this machine is {pool.part}{paused}")
     if overview.node:
         lines += _node(overview.node, now)
     lines += [

@@ -57,6 +57,11 @@ class Pool:
         return "a worker" if self.server else "a user"
 
     @property
+    def meshed(self) -> bool:
+        """Whether its machines reach each other over a private network."""
+        return self.role != "public"
+
+    @property
     def model(self) -> str | None:
         """Hub name of the model that was chosen when the machine joined, None for the one in the settings."""
         return self.settings.get(f"{PREFIX}MODEL")

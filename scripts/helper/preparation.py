@@ -52,7 +52,7 @@ def check_machine(context: Context, engine: Engine, ports: dict[str, int]) -> No
     """Refuse before anything is started what can only fail later, with a worse message."""
     facts = engine_facts(engine, context.project)
     machine: Machine = inspect_machine(context.shell, facts, "", ports, context.tun)
-    if context.pool is None or context.pool.role != "public":
+    if context.pool is None or context.pool.meshed:
         _demand(check_tun(machine))
     _demand(check_ports(machine))
 

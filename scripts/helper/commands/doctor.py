@@ -28,7 +28,7 @@ def run(context: Context, *, as_json: bool) -> int:
         problem = str(error)
     machine = inspect_machine(context.shell, facts, problem, ports)
     checks = [check(machine) for check in CHECKS]
-    if engine is not None and context.pool is not None:
+    if engine is not None and context.pool is not None and context.pool.meshed:
         checks += _reachability(engine, context.pool)
     text = json.dumps([asdict(check) for check in checks], indent=2) if as_json else "\n".join(render(checks))
     sys.stdout.write(text + "\n")

@@ -70,9 +70,12 @@ def new_pool(wanted: Mapping[str, Any], project: str | None, environment: Mappin
     )
     settings = chosen_ports(environment) | {_variable(name): value for name, value in given.items()}
     if wanted["token"] is None:
-        peers = {"CALYX_INITIAL_PEERS": " ".join(SwarmSettings.load().initial_peers) or PUBLIC_PEERS}
+        swarm = SwarmSettings.load()
+        way = {"CALYX_INITIAL_PEERS": " ".join(swarm.initial_peers) or PUBLIC_PEERS}
+        if swarm.announce_host:
+            way["CALYX_ANNOUNCE_HOST"] = swarm.announce_host
         named = {"CALYX_PUBLIC_NAME": wanted["name"]} if wanted["name"] else {}
-        return Pool(PUBLIC, project or default_project(PUBLIC), "public", peers | named | settings)
+        return Pool(PUBLIC, project or default_project(PUBLIC), "public", way | named | settings)
     name = check_name(wanted["token"].pool)
     node = {"CALYX_NODE_NAME": wanted["name"] or node_name()}
     return Pool(name, project or default_project(name), "worker", node | settings)

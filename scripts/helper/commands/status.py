@@ -41,7 +41,7 @@ def look(context: Context, engine: Engine) -> Overview:
     """Return how the stack is now."""
     overview = survey(context.project, engine.containers(context.project), fetch_json, context.pool)
     node = None
-    if context.pool is not None:
+    if context.pool is not None and context.pool.meshed:
         # The service's own line says why, if the sidecar does not answer
         with suppress(CalyxError):
             node = read_node(engine, context.project)

@@ -1,145 +1,24 @@
 """``join`` from the first check to the last line, on a machine whose engine and programs are fakes."""
 
-import json
 import resource
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from scripts.helper.arguments import build_parser
 from scripts.helper.cli import main
 from scripts.helper.commands import join, sharing
-from scripts.helper.containers import Container
-from scripts.helper.context import Context
-from scripts.helper.pools import Pool, Pools
+from scripts.helper.pools import Pool
 from scripts.helper.shell import Finished
-from services.common.errors import Broken, CalyxError, InvalidInput, InvalidSetting, Refused, Unavailable
+from services.common.errors import Broken, InvalidInput, InvalidSetting, Refused, Unavailable
 from services.common.token import JoinToken
-from tests.unit.helper.helper_fakes import FakeShell, FakeTime, Written, container
+from tests.unit.helper.helper_fakes import container
+from tests.unit.helper.joining import Bench
 
 TOKEN = JoinToken(pool="home", authority="203.0.113.7:7443", pin="ab" * 32, id="t-1", secret="s" * 43).text()
-SERVICES = {
-    "compose.worker.yaml": ["vpn", "server"],
-    "compose.public.yaml": ["vpn", "server", "endpoint", "health"],
-}
-
-
-class FakeEngine:
-    """Makes what Compose is told to, and runs the sidecar's own commands; containers are healthy once started."""
-
-    def __init__(self, shell: FakeShell, folder: Path) -> None:
-        self._shell, self._folder = shell, folder
-        self.there: dict[str, Container] = {}
-        self.kept: set[str] = set()
-        self.ran: list[str] = []
-        self.role = "worker"
-        self.enrolment: Finished | None = None
-        self.fate: dict[str, dict[str, Any]] = {}
-        self.lines: dict[str, str] = {}
-        self.full_disk_at = ""
-        shell.when["docker compose --ansi"] = self._compose
-
-    def _compose(self) -> None:
-        words = self._shell.calls[-1].split()
-        project = words[words.index("--project-name") + 1]
-        if "down" in words:
-            self.there.clear()
-        elif "create" in words:
-            services = next(made for name, made in SERVICES.items() if str(self._folder / name) in words)
-            if words[-1] == "vpn":
-                services = ["vpn"]
-            for service in services:
-                if service != "server" or "server=0" not in words:
-                    self.there.setdefault(service, container(service, "created", health="starting"))
-            self.kept |= {f"{project}_weights"}
-            if "compose.worker.yaml" in self._shell.calls[-1]:
-                self.kept |= {f"{project}_vpn-identity"}
-
-    def containers(self, project: str) -> list[Container]:
-        return list(self.there.values())
-
-    def volumes(self, project: str) -> list[str]:
-        return sorted(self.kept)
-
-    def remove_volumes(self, names: set[str]) -> None:
-        assert not self.there, "a volume in use cannot be removed"
-        self.kept -= names
-
-    def run_once(self, image: str, command: list[str], **_: object) -> Finished:
-        self.ran.append(command[-1])
-        if command[-1] == "services.vpn.leaving":
-            return Finished(0, "")
-        place = {"node": "attic", "address": "10.77.0.2", "authority": "203.0.113.7:7443", "role": self.role}
-        return self.enrolment or Finished(0, json.dumps(place))
-
-    def start(self, identity: str) -> None:
-        service = identity.removeprefix("id-")
-        ports = ((8000, 8000), (8080, 8080)) if service == "vpn" else ()
-        self.there[service] = container(service, **({"ports": ports} | self.fate.get(service, {})))
-        if service == self.full_disk_at:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
-
-    def last_log_line(self, identity: str) -> str:
-        return self.lines.get(identity.removeprefix("id-"), "")
-
-    def runtimes(self) -> frozenset[str]:
-        return frozenset()
-
-    def version(self) -> str:
-        return "26.1.5"
-
-    def root_dir(self) -> str:
-        return str(self._folder)
-
-
-class Bench:
-    """A machine that joins by what the command line says."""
-
-    def __init__(self, folder: Path) -> None:
-        self.shell = FakeShell({"docker compose": ""})
-        self.engine = FakeEngine(self.shell, folder)
-        self.steps = Written()
-        self.context = Context(
-            "calyx",
-            environment={"XDG_STATE_HOME": str(folder / "state")},
-            root=folder,
-            steps=self.steps,
-            shell=self.shell,
-            tun=Path("/dev/null"),  # a device, as the kernel's own
-        )
-        self.pools = Pools(folder / "state/calyx/pools")
-        self.prepared = 0
-
-    def pool(self, *words: str) -> Pool:
-        parsed = build_parser().parse_args(["join", *words])
-        return join.new_pool(vars(parsed), None, self.context.environment)
-
-    def join(self, *words: str) -> None:
-        pool = self.pool(*words)
-        token = build_parser().parse_args(["join", *words]).token
-        options = join.JoinOptions(token, yes=True, timeout=100)
-        join.run(self.context.of(pool), pool, options, self._prepare, FakeTime().timer)
-
-    def _prepare(self, context: Context, *, yes: bool) -> FakeEngine:
-        self.prepared += 1
-        return self.engine
-
-    @property
-    def composed(self) -> list[str]:
-        """What Compose was asked to do, without the files."""
-        return [call.rpartition(".yaml ")[2] for call in self.shell.calls if ".yaml " in call]
-
-    def refuses(self, kind: type[CalyxError], *words: str) -> str:
-        """Return why a join fails, which leaves nothing that was not there before."""
-        there, kept, names = dict(self.engine.there), set(self.engine.kept), self.pools.names()
-        with pytest.raises(kind) as refusal:
-            self.join(*words)
-        assert (self.engine.there, self.engine.kept, self.pools.names()) == (there, kept, names)
-        return str(refusal.value)
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +27,8 @@ def _free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             monkeypatch.setenv(name, str(one.getsockname()[1]))
-    monkeypatch.delenv("CALYX_INITIAL_PEERS", raising=False)
+    for name in ("CALYX_INITIAL_PEERS", "CALYX_ANNOUNCE_HOST"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
@@ -211,16 +91,18 @@ def test_the_public_swarm_takes_neither_token_nor_tunnel_nor_an_answer_of_the_mo
     assert "You are connected to the public swarm" in bench.steps.text
 
 
-def test_another_swarm_s_peers_and_the_ports_are_remembered(
+def test_the_way_into_another_swarm_and_the_ports_are_remembered(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CALYX_INITIAL_PEERS", "/ip4/203.0.113.9/tcp/1/p2p/a,/ip4/203.0.113.9/tcp/2/p2p/b")
-    wanted = vars(build_parser().parse_args(["join", "--public", "--public-name", "me"]))
+    monkeypatch.setenv("CALYX_ANNOUNCE_HOST", "198.51.100.3")
+    wanted = vars(build_parser().parse_args(["join", "--public", "--name", "attic", "--public-name", "me"]))
 
     pool = join.new_pool(wanted, None, {"CALYX_ENDPOINT_PORT": "8001", "CALYX_HEALTH_PORT": ""})
 
     assert pool.settings == {
         "CALYX_INITIAL_PEERS": "/ip4/203.0.113.9/tcp/1/p2p/a /ip4/203.0.113.9/tcp/2/p2p/b",
+        "CALYX_ANNOUNCE_HOST": "198.51.100.3",
         "CALYX_ENDPOINT_PORT": "8001",
         "CALYX_PUBLIC_NAME": "me",
     }
