@@ -174,7 +174,7 @@ def _add_pool_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "pause", "stop sharing for a while; this machine stays in its pool", "pause", "pause --grace 60"
     )
     command.add_argument(
-        "--grace", type=_count, default=15, metavar="SECONDS", help="for running answers (default: 15)"
+        "--grace", type=_count, default=15, metavar="SECONDS", help="for open sessions (default: 15)"
     )
     command = add("resume", "share again after a pause", "resume")
     _add_timeout(command)

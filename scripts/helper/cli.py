@@ -7,10 +7,11 @@ import argparse
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from scripts.helper.arguments import build_parser
+from scripts.helper.choices import chosen
 from scripts.helper.commands import (
     chat,
     create,
@@ -64,8 +65,9 @@ def main(
 
 
 def _run(parsed: argparse.Namespace, root: Path) -> int:
+    remembered = chosen(os.environ)
     os.environ.update(read_env_file(root / ".env", os.environ))
-    context = _context(parsed, root)
+    context = _context(parsed, root, remembered)
     match parsed.command:
         case "up":
             options = up.UpOptions(yes=parsed.yes, build=not parsed.no_build, timeout=parsed.timeout)
@@ -86,27 +88,27 @@ def _run(parsed: argparse.Namespace, root: Path) -> int:
                 ),
             )
         case _:
-            code = _run_in_pool(parsed, context)
+            code = _run_in_pool(parsed, context, remembered)
     return code
 
 
-def _run_in_pool(parsed: argparse.Namespace, context: Context) -> int:
+def _run_in_pool(parsed: argparse.Namespace, context: Context, remembered: Mapping[str, str]) -> int:
     project = getattr(parsed, "project", None)
     if parsed.command == "create":
-        seed = create.new_pool(parsed.name, project, parsed.address, server=not parsed.no_server)
+        seed = create.new_pool(parsed.name, project, parsed.address, remembered, server=not parsed.no_server)
         options = create.CreateOptions(yes=parsed.yes, timeout=parsed.timeout, restore=parsed.restore)
         return create.run(context.of(seed), seed, options)
     if parsed.command == "join":
-        worker = join.new_pool(vars(parsed), project, context.environment)
+        worker = join.new_pool(vars(parsed), project, remembered)
         joining = join.JoinOptions(token=parsed.token, yes=parsed.yes, timeout=parsed.timeout)
         return join.run(context.of(worker), worker, joining)
-    pool = context.pools.choose(getattr(parsed, "pool", None), project)
+    pool = context.pools.choose(getattr(parsed, "pool", None), project).with_settings(remembered)
     context = context.of(pool)
     match parsed.command:
         case "pause":
-            code = sharing.pause(context, grace=parsed.grace)
+            code = sharing.pause(context, pool, grace=parsed.grace)
         case "resume":
-            code = sharing.resume(context, timeout=parsed.timeout)
+            code = sharing.resume(context, pool, timeout=parsed.timeout)
         case "stop":
             code = stop.run(context, pool, purge=parsed.purge)
         case "token":
@@ -124,14 +126,14 @@ def _run_in_pool(parsed: argparse.Namespace, context: Context) -> int:
     return code
 
 
-def _context(parsed: argparse.Namespace, root: Path) -> Context:
+def _context(parsed: argparse.Namespace, root: Path, remembered: Mapping[str, str]) -> Context:
     """Return the surroundings: of the pool that is meant, or of a stack on its own."""
     project = getattr(parsed, "project", None) or os.environ.get("COMPOSE_PROJECT_NAME")
     context = Context(project=project or DEFAULT_PROJECT, root=root)
     if parsed.command in ("create", "join"):
         return context
     pool = context.pools.find(getattr(parsed, "pool", None), project)
-    return context.of(pool) if pool else context
+    return context.of(pool.with_settings(remembered)) if pool else context
 
 
 def _one_line(error: Exception) -> str:

@@ -114,13 +114,8 @@ def survey(
             for container in in_start_order(containers)
         ],
         models=[_model(entry) for entry in (state or {}).get("models", [])],
-        pool=PoolState(pool.name, pool.role, pool.part, _is_paused(containers)) if pool else None,
+        pool=PoolState(pool.name, pool.role, pool.part, pool.paused) if pool else None,
     )
-
-
-def _is_paused(containers: list[Container]) -> bool:
-    """Whether the server was ended by ``calyx pause``; the engine starts one again that ends by itself."""
-    return any(container.service == "server" and container.state == "exited" for container in containers)
 
 
 def address(containers: list[Container], port: int) -> str | None:

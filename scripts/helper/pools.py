@@ -3,7 +3,8 @@
 import json
 import re
 import shutil
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -34,6 +35,7 @@ class Pool:
             public swarm, which has no seed, no tokens and no tunnel.
         settings: variables for the Compose files, none of them secret.
         server: whether this machine shares blocks.
+        paused: whether it was asked not to, for a while.
     """
 
     name: str
@@ -41,11 +43,12 @@ class Pool:
     role: Literal["seed", "worker", "public"]
     settings: dict[str, str] = field(default_factory=dict)
     server: bool = True
+    paused: bool = False
 
     @property
     def answers(self) -> bool:
         """Whether this machine by itself makes the pool's model complete, so that it can be asked at once."""
-        return self.role == "seed" and self.server
+        return self.role == "seed" and self.server and not self.paused
 
     @property
     def part(self) -> str:
@@ -65,6 +68,10 @@ class Pool:
     def model(self) -> str | None:
         """Hub name of the model that was chosen when the machine joined, None for the one in the settings."""
         return self.settings.get(f"{PREFIX}MODEL")
+
+    def with_settings(self, settings: Mapping[str, str]) -> "Pool":
+        """Return the same pool with settings that somebody chose now."""
+        return replace(self, settings=self.settings | dict(settings))
 
     @property
     def fragment(self) -> str:

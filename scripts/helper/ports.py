@@ -1,6 +1,5 @@
 """The ports that the stack publishes on this machine, as the settings and as the engine see them."""
 
-from collections.abc import Mapping
 from typing import TypeVar
 
 from scripts.helper.checks.machine import EngineFacts
@@ -15,11 +14,6 @@ _AUTHORITY = f"{PREFIX}AUTHORITY_PORT"
 
 SERVER_PORT = f"{PREFIX}SERVER_PORT"
 """Sets the port of this machine that the public swarm reaches it at."""
-
-
-def chosen_ports(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the ports that somebody chose for a node, for its pool to remember: several live side by side."""
-    return {name: environment[name] for name in (_ENDPOINT, _HEALTH, SERVER_PORT) if environment.get(name)}
 
 
 def wanted_ports(pool: Pool | None) -> dict[str, int]:

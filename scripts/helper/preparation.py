@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from scripts.helper.buildlog import BuildProgress
 from scripts.helper.checks import Check, Machine, check_ports, check_tun
@@ -12,6 +13,7 @@ from scripts.helper.context import Context
 from scripts.helper.engine import Engine
 from scripts.helper.handover import hand_over
 from scripts.helper.install.base_images import BaseImages
+from scripts.helper.install.boot import BootUnit
 from scripts.helper.install.changes import Changes
 from scripts.helper.install.consent import asking
 from scripts.helper.install.engine_setup import SYSTEMD, EngineSetup, distribution, is_root
@@ -74,10 +76,25 @@ def make_compose(context: Context, engine: Engine) -> Compose:
 
 
 def make_stack(context: Context, engine: Engine, compose: Compose, timer: Timer) -> Stack:
-    """Return the node's containers; an endpoint whose model others must complete is not waited for."""
-    waits_for_others = context.pool is not None and not context.pool.answers
-    unawaited = frozenset({"endpoint"} if waits_for_others else ())
-    return Stack(engine, compose, context.project, context.steps, timer, unawaited)
+    """Return the node's containers; an endpoint whose model others must complete is not waited for, and a paused
+    server is not started."""
+    pool = context.pool
+    unawaited = frozenset({"endpoint"} if pool is not None and not pool.answers else ())
+    asleep = frozenset({"server"} if pool is not None and pool.paused else ())
+    return Stack(engine, compose, context.project, context.steps, timer, unawaited, asleep)
+
+
+def boot_unit(context: Context) -> BootUnit:
+    """Return what brings the node back after a reboot."""
+    return BootUnit(
+        context.project,
+        (str(context.root / "scripts" / "calyx"), "--project", context.project, "up", "--no-build"),
+        Changes(context.shell, context.steps, context.state_dir / "install.log"),
+        systemd=SYSTEMD.exists(),
+        root=is_root(),
+        home=Path.home(),
+        state=context.state_dir.parent,
+    )
 
 
 def build(context: Context, compose: Compose) -> None:

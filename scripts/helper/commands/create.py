@@ -1,5 +1,6 @@
 """``calyx create``: make this machine the seed of a new pool, and print how others join it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,9 +8,10 @@ from scripts.helper.authority import Authority
 from scripts.helper.commands.keeping import read_backup
 from scripts.helper.commands.up import greet
 from scripts.helper.context import Context, command_line
-from scripts.helper.pools import Pool, default_project
+from scripts.helper.pools import PUBLIC, Pool, default_project
 from scripts.helper.ports import wanted_ports
 from scripts.helper.preparation import (
+    boot_unit,
     build,
     check_machine,
     make_compose,
@@ -23,17 +25,25 @@ from services.common.errors import InvalidInput
 from services.common.settings import SwarmSettings
 
 
-def new_pool(name: str, project: str | None, address: str, *, server: bool) -> Pool:
+def new_pool(
+    name: str, project: str | None, address: str, remembered: Mapping[str, str], *, server: bool
+) -> Pool:
     """Return a pool whose seed this machine shall be.
 
     Args:
         name: the pool's name.
         project: name of the Compose project, if another than usual.
         address: name or IP address that other machines reach this one at.
+        remembered: settings that were chosen besides the arguments.
         server: also share blocks.
+
+    Raises:
+        InvalidInput: the name means something else.
     """
+    if name == PUBLIC:
+        raise InvalidInput(f"{name} means Petals' public swarm", "choose another name")
     settings = {"CALYX_POOL_NAME": name, "CALYX_PUBLIC_ADDRESS": address, "CALYX_NODE_NAME": "seed"}
-    return Pool(name, project or default_project(name), "seed", settings, server=server)
+    return Pool(name, project or default_project(name), "seed", dict(remembered) | settings, server=server)
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,7 @@ def run(context: Context, pool: Pool, options: CreateOptions) -> int:
     if pool.answers:
         greet(context, engine, SwarmSettings.load().model, timer)
     _hand_out(context, pool, token)
+    boot_unit(context).install()
     return 0
 
 

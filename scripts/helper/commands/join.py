@@ -12,8 +12,9 @@ from scripts.helper.engine import Engine
 from scripts.helper.one_off import Surroundings
 from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, address
 from scripts.helper.pools import PUBLIC, Pool, check_name, default_project
-from scripts.helper.ports import SERVER_PORT, chosen_ports, wanted_ports
+from scripts.helper.ports import SERVER_PORT, wanted_ports
 from scripts.helper.preparation import (
+    boot_unit,
     build,
     check_machine,
     make_compose,
@@ -53,13 +54,13 @@ def node_name() -> str:
     return words.encode("ascii", "ignore").decode()[:63].strip("-") or "node"
 
 
-def new_pool(wanted: Mapping[str, Any], project: str | None, environment: Mapping[str, str]) -> Pool:
+def new_pool(wanted: Mapping[str, Any], project: str | None, remembered: Mapping[str, str]) -> Pool:
     """Return the pool that is to be joined, with this machine as a worker of it.
 
     Args:
         wanted: parsed arguments.
         project: name of the Compose project, if another than usual.
-        environment: where ports and peers are read from, which the pool remembers.
+        remembered: settings that were chosen besides the arguments.
 
     Raises:
         InvalidSetting: an argument is none that a server can take.
@@ -68,17 +69,19 @@ def new_pool(wanted: Mapping[str, Any], project: str | None, environment: Mappin
     ServerSettings.load(
         **{name: value for name, value in given.items() if name in ServerSettings.model_fields}
     )
-    settings = chosen_ports(environment) | {_variable(name): value for name, value in given.items()}
+    settings = {_variable(name): value for name, value in given.items()}
     if wanted["token"] is None:
         swarm = SwarmSettings.load()
         way = {"CALYX_INITIAL_PEERS": " ".join(swarm.initial_peers) or PUBLIC_PEERS}
         if swarm.announce_host:
             way["CALYX_ANNOUNCE_HOST"] = swarm.announce_host
         named = {"CALYX_PUBLIC_NAME": wanted["name"]} if wanted["name"] else {}
-        return Pool(PUBLIC, project or default_project(PUBLIC), "public", way | named | settings)
+        return Pool(
+            PUBLIC, project or default_project(PUBLIC), "public", dict(remembered) | way | named | settings
+        )
     name = check_name(wanted["token"].pool)
     node = {"CALYX_NODE_NAME": wanted["name"] or node_name()}
-    return Pool(name, project or default_project(name), "worker", node | settings)
+    return Pool(name, project or default_project(name), "worker", dict(remembered) | node | settings)
 
 
 def _variable(option: str) -> str:
@@ -123,6 +126,7 @@ def run(
         make_stack(context.of(pool), engine, compose, start_timer(options.timeout)).bring_up()
         context.pools.save(pool)
     _welcome(context, pool, engine)
+    boot_unit(context).install()
     return 0
 
 

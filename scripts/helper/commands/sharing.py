@@ -1,8 +1,11 @@
 """``calyx pause`` and ``calyx resume``: take this machine back from a pool without leaving it."""
 
+from dataclasses import replace
+
 from scripts.helper.containers import Container
 from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
+from scripts.helper.pools import Pool
 from scripts.helper.preparation import make_compose, make_stack
 from scripts.helper.stack import Timer
 from services.common.errors import Refused, Unavailable
@@ -31,15 +34,17 @@ def end_server(context: Context, engine: Engine, server: Container, *, grace: in
     engine.stop(server.identity, seconds=grace + _END_SECONDS)
 
 
-def pause(context: Context, *, grace: int) -> int:
-    """End the server in order, which frees its memory; the node stays in its pool.
+def pause(context: Context, pool: Pool, *, grace: int) -> int:
+    """End the server in order, which frees its memory; the node stays in its pool, and paused until ``resume``.
 
     Args:
         context: the surroundings.
+        pool: whose node it is.
         grace: the most seconds that open sessions are given.
     """
     engine = Engine.connect(context.environment)
     server = _server(context, engine)
+    context.pools.save(replace(pool, paused=True))
     if server.state in _ENDED:
         context.steps.step("Nothing is shared already")
         return 0
@@ -49,10 +54,20 @@ def pause(context: Context, *, grace: int) -> int:
     return 0
 
 
-def resume(context: Context, *, timeout: float) -> int:
-    """Serve again, from weights that are on this machine already."""
+def resume(context: Context, pool: Pool, *, timeout: float) -> int:
+    """Serve again, from weights that are on this machine already.
+
+    Args:
+        context: the surroundings.
+        pool: whose node it is.
+        timeout: the most seconds to wait for the services.
+    """
     engine = Engine.connect(context.environment)
-    if _server(context, engine).ready:
+    server = _server(context, engine)
+    awake = replace(pool, paused=False)
+    context = context.of(awake)
+    context.pools.save(awake)
+    if server.ready:
         context.steps.step("The blocks are shared already")
         return 0
     context.steps.step("Serving again")

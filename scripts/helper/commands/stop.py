@@ -6,6 +6,7 @@ from scripts.helper.compose import Compose
 from scripts.helper.context import Context
 from scripts.helper.engine import Engine
 from scripts.helper.pools import Pool
+from scripts.helper.preparation import boot_unit
 from services.common.errors import Refused
 
 _WEIGHTS = "_weights"
@@ -33,6 +34,7 @@ def run(context: Context, pool: Pool, *, purge: bool) -> int:
         problem = leave(engine, context.project)
         if problem:
             context.steps.detail(f"the pool could not be told, and will notice: {problem}")
+    boot_unit(context).remove()
     compose.down(volumes=False)
     volumes = engine.volumes(context.project)
     kept = [] if purge else [name for name in volumes if name.endswith(_WEIGHTS)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from scripts.helper.chat import Tally, conversation
-from scripts.helper.context import Context
+from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
 from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, address
 from scripts.helper.ports import wanted_ports
@@ -44,6 +44,10 @@ def run(context: Context, options: UpOptions) -> int:
         build(context, compose)
 
     context.steps.step("Starting the stack")
+    if context.pool is not None:
+        context.pools.save(context.pool)
+        if context.pool.paused:
+            context.steps.detail(f"paused: {command_line(context.project, 'resume')} shares blocks again")
     timer = Timer.starting(options.timeout)
     make_stack(context, engine, compose, timer).bring_up()
     if context.pool is None or context.pool.answers:

@@ -111,7 +111,7 @@ class Bench:
 
     def pool(self, *words: str) -> Pool:
         parsed = build_parser().parse_args(["join", *words])
-        return join.new_pool(vars(parsed), None, self.context.environment)
+        return join.new_pool(vars(parsed), None, {})
 
     def join(self, *words: str) -> None:
         pool = self.pool(*words)

@@ -98,7 +98,7 @@ def test_the_way_into_another_swarm_and_the_ports_are_remembered(
     monkeypatch.setenv("CALYX_ANNOUNCE_HOST", "198.51.100.3")
     wanted = vars(build_parser().parse_args(["join", "--public", "--name", "attic", "--public-name", "me"]))
 
-    pool = join.new_pool(wanted, None, {"CALYX_ENDPOINT_PORT": "8001", "CALYX_HEALTH_PORT": ""})
+    pool = join.new_pool(wanted, None, {"CALYX_ENDPOINT_PORT": "8001"})
 
     assert pool.settings == {
         "CALYX_INITIAL_PEERS": "/ip4/203.0.113.9/tcp/1/p2p/a /ip4/203.0.113.9/tcp/2/p2p/b",

@@ -108,7 +108,7 @@ def test_why_a_stack_is_not_running() -> None:
 
 
 def test_a_paused_node_of_a_pool_is_as_it_shall_be() -> None:
-    pool = Pool("home", "calyx-home", "worker")
+    pool = Pool("home", "calyx-home", "worker", paused=True)
     paused = overview(VPN, container("server", "exited", health="unhealthy"), pool=pool)
 
     assert why_not_running(paused) is None

@@ -3,7 +3,7 @@
 import pytest
 
 from scripts.helper.pools import Pool
-from scripts.helper.ports import chosen_ports, wanted_ports
+from scripts.helper.ports import wanted_ports
 from services.common.errors import InvalidSetting
 
 STACK = {"CALYX_ENDPOINT_PORT": 8000, "CALYX_HEALTH_PORT": 8080}
@@ -34,12 +34,6 @@ def test_what_a_pool_remembers_comes_before_the_environment(monkeypatch: pytest.
     pool = Pool("home", "calyx-home", "worker", {"CALYX_ENDPOINT_PORT": "8001", "CALYX_NODE_NAME": "attic"})
 
     assert wanted_ports(pool) == {"CALYX_ENDPOINT_PORT": 8001, "CALYX_HEALTH_PORT": 9080}
-
-
-def test_only_what_somebody_chose_is_remembered() -> None:
-    environment = {"CALYX_ENDPOINT_PORT": "8001", "CALYX_HEALTH_PORT": "", "HOME": "/root"}
-
-    assert chosen_ports(environment) == {"CALYX_ENDPOINT_PORT": "8001"}
 
 
 def test_a_port_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
