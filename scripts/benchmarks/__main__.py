@@ -1,4 +1,4 @@
-"""``./scripts/bench [stack|stream …]``: run the benchmarks and print a table; the figures go to artifacts/ too."""
+"""``./scripts/bench [stack|stream|pool …]``: run benchmarks, print a table, leave the figures in artifacts/."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.benchmarks import stack, stream
+from scripts.benchmarks import pool, stack, stream
 from scripts.benchmarks.figures import Figure, table
 from services.common.errors import CalyxError
 
@@ -14,6 +14,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _BENCHMARKS: dict[str, Callable[[Path, str], list[Figure]]] = {
     "stack": stack.measure,
     "stream": stream.measure,
+    "pool": pool.measure,
 }
 
 

@@ -11,8 +11,8 @@ class Figure:
     Attributes:
         name: what was measured.
         value: the measurement.
-        unit: of value and goal: ``s``, ``MB``, ``tokens/s`` or ``x`` for a ratio of two figures of one run.
-        goal: what it should be at most (``s``, ``MB``) or at least (``x``); None when it is only context.
+        unit: of value and goal: ``s``, ``MB``, ``tokens/s`` … or ``x`` for a ratio of two figures of one run.
+        goal: what it should be at least (``x``) or at most (all others); None when it is only context.
     """
 
     name: str
