@@ -211,6 +211,11 @@ class Pool:
         found = self.client.containers.list(all=True, filters={"label": f"{PROJECT_LABEL}={self.project}"})
         return {container.labels[SERVICE_LABEL]: container for container in found}
 
+    def is_whole(self) -> bool:
+        """Whether each of its containers runs and is healthy."""
+        states = [container.attrs["State"] for container in self.containers().values()]
+        return all(s["Running"] and s.get("Health", {}).get("Status") == "healthy" for s in states)
+
     def starts(self) -> dict[str, tuple[str, str]]:
         """Return service → (id, moment of its last start): what changes when a container was touched."""
         return {name: (c.id, c.attrs["State"]["StartedAt"]) for name, c in self.containers().items()}

@@ -1,137 +1,74 @@
-"""A pool of three machines: each has a network of its own here, and only what the seed publishes is shared."""
+"""A pool of three machines, as their owners use it: join, share, pause, leave, be put out."""
 
-import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.integration.stack.pool import BLOCKS, Finished, Pool, eventually, free_port
-
-SEED_ADDRESS = "172.17.0.1"
-"""This machine, as containers of every network reach it: the address of the engine's default bridge."""
-
-
-@dataclass
-class Machine:
-    """A node and the folder that its helper keeps its state in."""
-
-    pool: Pool
-    state: Path
-
-    def calyx(self, *arguments: str) -> Finished:
-        return self.pool.calyx(*arguments, XDG_STATE_HOME=self.state)
-
-    def done(self, *arguments: str) -> str:
-        finished = self.calyx(*arguments)
-        assert finished.code == 0, finished.err
-        return finished.out
-
-
-@dataclass
-class Mesh:
-    """The machines and the command that joins one more."""
-
-    seed: Machine
-    workers: list[Machine]
-    token: str
-
-
-@pytest.fixture(scope="module")
-def mesh(first_up: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
-    """A seed without blocks, and two workers that hold a half each."""
-    ports = {"CALYX_AUTHORITY_PORT": free_port(), "CALYX_NEBULA_PORT": free_port()}
-    pools = [Pool(settings=ports), Pool(), Pool()]
-    machines = [Machine(pool, tmp_path_factory.mktemp("machine")) for pool in pools]
-    seed, *workers = machines
-    try:
-        seed.done("create", "home", "--address", SEED_ADDRESS, "--no-server", "--yes")
-        token = invite(seed, uses=2)
-        half = BLOCKS // 2
-        for worker, name, span in zip(
-            workers, ["attic", "cellar"], [f"0:{half}", f"{half}:{BLOCKS}"], strict=True
-        ):
-            out = worker.done("join", token, "--name", name, "--block-indices", span, "--yes")
-            assert "You are connected to home" in out
-        yield Mesh(seed, workers, token)
-    finally:
-        for pool in pools:
-            pool.remove()
-
-
-def invite(seed: Machine, uses: int = 1) -> str:
-    """Return a new token."""
-    return re.findall(r"calyx1_\S+", seed.done("token", "create", "--uses", str(uses)))[0]
-
-
-@pytest.fixture
-def guest(mesh: Mesh, tmp_path: Path) -> Iterator[Machine]:
-    """One more worker, for a test alone."""
-    with Pool() as pool:
-        machine = Machine(pool, tmp_path)
-        machine.done("join", invite(mesh.seed), "--name", "guest", "--block-indices", "0:2", "--yes")
-        try:
-            yield machine
-        finally:
-            machine.calyx("stop", "--purge")
-
-
-def states(machine: Machine) -> dict[str, str]:
-    """Return node → state, as the seed sees them."""
-    return {node["name"]: node["state"] for node in json.loads(machine.done("nodes"))}
-
-
-def connects(pool: Pool, service: str, address: str, port: int) -> bool:
-    """Whether a program in a container reaches a port, asked as the user that rooms run as."""
-    script = f"import socket; socket.create_connection(('{address}', {port}), 5)"
-    code, _ = pool.containers()[service].exec_run(["python3", "-c", script], user="10001")
-    return bool(code == 0)
+from services.common.token import JoinToken
+from tests.integration.stack.machines import SEED_ADDRESS, SEED_IN_MESH, SERVER_PORT, Machine, Mesh
+from tests.integration.stack.pool import Pool, eventually, free_port
 
 
 def test_two_halves_answer_on_a_worker_s_own_port(mesh: Mesh) -> None:
-    for worker in mesh.workers:
-        eventually(worker.pool.works)
+    mesh.works()
 
-    assert states(mesh.seed).items() >= {("attic", "running"), ("cellar", "running")}
+    assert mesh.states().items() >= {("attic", "running"), ("cellar", "running")}
 
 
 def test_a_member_reaches_petals_and_the_seed_s_pages_and_nothing_else(mesh: Mesh) -> None:
-    attic, cellar = (worker.pool for worker in mesh.workers)
-    address = cellar.read("server", "/node/announce_host").strip()
+    attic, cellar = mesh.workers
 
-    assert connects(attic, "server", address, 31331)
-    assert connects(attic, "server", "10.77.0.1", 8000)
-    assert not connects(attic, "server", address, 8000)
-    assert not connects(attic, "server", "10.77.0.1", 7443)
+    assert attic.reaches(cellar.address, SERVER_PORT)
+    assert attic.reaches(SEED_IN_MESH, 8000)
+    assert not attic.reaches(cellar.address, 8000)
+    assert not attic.reaches(SEED_IN_MESH, 7443)
 
 
-def signal_nebula(pool: Pool, name: str) -> None:
-    """Send Nebula a signal."""
-    script = (
-        "import os, pathlib, signal\n"
-        "for path in pathlib.Path('/proc').glob('[0-9]*/comm'):\n"
-        "    if path.read_text() == 'nebula\\n':\n"
-        f"        os.kill(int(path.parent.name), signal.{name})"
-    )
-    code, output = pool.containers()["vpn"].exec_run(["python3", "-c", script])
-    assert code == 0, output
+def test_workers_open_no_port_of_their_machine_to_others(mesh: Mesh) -> None:
+    for worker in mesh.workers:
+        published = worker.pool.containers()["vpn"].attrs["NetworkSettings"]["Ports"].values()
+        assert {binding["HostIp"] for bindings in published for binding in bindings or []} == {"127.0.0.1"}
+
+
+def test_status_and_doctor_tell_direct_ways_from_relayed_ones(mesh: Mesh) -> None:
+    attic = mesh.workers[0]
+    mesh.works()
+
+    assert attic.ways() == {"seed": "direct", "cellar": "relayed"}  # nobody reaches another's network here
+    checks = attic.checks()
+    assert checks["way to seed"][0] == checks["way to cellar"][0] == checks["authority"][0] == "ok"
+    assert checks["way to cellar"][1].startswith("relayed by seed: an echo took")
+    assert mesh.seed.checks()["way to attic"][1].startswith("direct by")
+
+
+def test_doctor_says_that_a_machine_does_not_answer(mesh: Mesh) -> None:
+    attic, cellar = mesh.workers
+    mesh.works()
+    cellar.signal_nebula("SIGSTOP")
+    try:
+        verdict, detail = attic.checks()["way to cellar"]
+    finally:
+        cellar.signal_nebula("SIGCONT")
+
+    assert verdict == "fail"
+    assert "no echo" in detail
 
 
 def test_nothing_leaves_a_worker_outside_the_tunnel(mesh: Mesh) -> None:
-    attic = mesh.workers[0].pool
+    attic = mesh.workers[0]
     outside = SEED_ADDRESS, int(str(mesh.seed.pool.settings["CALYX_AUTHORITY_PORT"]))
-    assert connects(attic, "server", "10.77.0.1", 8000)
-    assert not connects(attic, "server", *outside)
+    assert attic.reaches(SEED_IN_MESH, 8000)
+    assert not attic.reaches(*outside)
 
-    signal_nebula(attic, "SIGSTOP")
+    attic.signal_nebula("SIGSTOP")
     try:
-        assert not connects(attic, "server", "10.77.0.1", 8000)
-        assert not connects(attic, "server", *outside)
+        assert not attic.reaches(SEED_IN_MESH, 8000)
+        assert not attic.reaches(*outside)
     finally:
-        signal_nebula(attic, "SIGCONT")
-    eventually(attic.works)
+        attic.signal_nebula("SIGCONT")
+    eventually(attic.pool.works)
 
 
 def test_an_outsider_reaches_the_authority_and_nothing_else(mesh: Mesh) -> None:
@@ -163,7 +100,7 @@ def test_a_paused_half_is_missed_until_it_is_resumed(mesh: Mesh) -> None:
     eventually(is_missed)
 
     def is_seen_as_paused() -> None:
-        assert states(mesh.seed)["attic"] == "paused"
+        assert mesh.states()["attic"] == "paused"
 
     eventually(is_seen_as_paused)
     assert "this machine is a worker, paused" in attic.done("status")
@@ -172,37 +109,102 @@ def test_a_paused_half_is_missed_until_it_is_resumed(mesh: Mesh) -> None:
     eventually(cellar.pool.works)
 
 
-def test_a_token_that_is_used_up_lets_nobody_in_and_leaves_nothing(mesh: Mesh, tmp_path: Path) -> None:
+def expired(mesh: Mesh) -> str:
+    token = mesh.invite("--ttl", "1s")
+
+    def is_over() -> None:
+        assert "expired" in mesh.seed.calyx("token", "check", token).error
+
+    eventually(is_over)
+    return token
+
+
+def revoked(mesh: Mesh) -> str:
+    token = mesh.invite()
+    mesh.seed.done("token", "revoke", JoinToken.parse(token).id)
+    return token
+
+
+def of_somebody_in_between(mesh: Mesh) -> str:
+    return replace(JoinToken.parse(mesh.invite()), pin="ab" * 32).text()
+
+
+def of_an_authority_that_is_away(mesh: Mesh) -> str:
+    return replace(JoinToken.parse(mesh.invite()), authority=f"{SEED_ADDRESS}:{free_port()}").text()
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (expired, "expired"),
+        (revoked, "revoked"),
+        (of_somebody_in_between, "somebody may sit in between"),
+        (of_an_authority_that_is_away, "does not answer"),
+    ],
+)
+def test_a_join_that_is_refused_says_why_and_leaves_nothing(
+    mesh: Mesh, tmp_path: Path, make: Callable[[Mesh], str], reason: str
+) -> None:
     with Pool() as pool:
         late = Machine(pool, tmp_path)
 
-        assert "used up" in late.calyx("join", mesh.token, "--name", "late", "--yes").error
+        assert reason in late.calyx("join", make(mesh), "--name", "late", "--yes").error
         assert pool.containers() == {}
         assert not pool.client.volumes.list(filters={"name": pool.project})
         assert late.calyx("pause").error.startswith("error: this machine is in no pool")
-    assert "late" not in states(mesh.seed)
+    assert "late" not in mesh.states()
+
+
+def test_a_name_is_one_node_s_and_a_token_lets_in_as_many_as_it_says(mesh: Mesh, tmp_path: Path) -> None:
+    token = mesh.invite()
+    with Pool() as pool:
+        late = Machine(pool, tmp_path)
+
+        assert (
+            "named attic is in the pool already"
+            in late.calyx("join", token, "--name", "attic", "--yes").error
+        )
+        late.done("join", token, "--name", "late", "--block-indices", "0:1", "--yes")
+        again = late.calyx("join", token, "--name", "late", "--yes").error
+        assert "this machine is in the pool home already" in again
+        late.done("stop", "--purge")
+        assert "used up" in late.calyx("join", token, "--name", "late", "--yes").error
+        assert pool.containers() == {}
+
+
+def test_a_user_of_the_pool_asks_it_and_shares_nothing(mesh: Mesh, tmp_path: Path) -> None:
+    mesh.works()
+    with Pool() as pool:
+        user = Machine(pool, tmp_path)
+        out = user.done("join", mesh.invite("--role", "user"), "--name", "visitor", "--yes")
+
+        assert "this machine shares no blocks" in out
+        assert set(pool.containers()) == {"vpn"}
+        eventually(pool.works)
+        assert "shares no blocks" in user.calyx("pause").error
+        user.done("stop", "--purge")
+    assert mesh.states()["visitor"] == "left"
 
 
 def test_a_revoked_node_is_cut_off(mesh: Mesh, guest: Machine) -> None:
-    cellar = mesh.workers[1].pool
-    address = guest.pool.read("server", "/node/announce_host").strip()
-    assert connects(cellar, "server", address, 31331)
+    cellar, address = mesh.workers[1], guest.address
+    assert cellar.reaches(address, SERVER_PORT)
 
     mesh.seed.done("revoke", "guest")
 
     def is_cut_off() -> None:
-        assert not connects(cellar, "server", address, 31331)
-        assert not connects(guest.pool, "server", "10.77.0.1", 8000)
+        assert not cellar.reaches(address, SERVER_PORT)
+        assert not guest.reaches(SEED_IN_MESH, 8000)
 
     eventually(is_cut_off, 30)
-    assert states(mesh.seed)["guest"] == "revoked"
+    assert mesh.states()["guest"] == "revoked"
 
 
 def test_who_stops_is_gone_and_may_come_back(mesh: Mesh, guest: Machine) -> None:
     guest.done("stop", "--purge")
 
     assert guest.pool.containers() == {}
-    assert states(mesh.seed)["guest"] == "left"
+    assert mesh.states()["guest"] == "left"
 
-    guest.done("join", invite(mesh.seed), "--name", "guest", "--block-indices", "0:2", "--yes")
-    assert states(mesh.seed)["guest"] == "running"
+    guest.done("join", mesh.invite(), "--name", "guest", "--block-indices", "0:2", "--yes")
+    assert mesh.states()["guest"] == "running"
