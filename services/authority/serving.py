@@ -80,5 +80,7 @@ def server_config(authority: Authority) -> uvicorn.Config:
         # Else whoever is taken for a proxy could choose the address that wrong secrets are counted under.
         proxy_headers=False,
         limit_concurrency=512,
+        # Idle connections count too, and each node would keep one until its next heartbeat.
+        headers=[("Connection", "close")],
         timeout_graceful_shutdown=3,
     )

@@ -32,8 +32,9 @@ _MIGRATIONS = Path(__file__).with_name("migrations")
 _BUSY_SECONDS = 30
 _ADVISORY_LOCK = 0x43616C7978  # "Calyx": any number that no other program of that database takes
 _WRITES = "calyx_writes"
-# How libpq finds out that a server is gone which says nothing: sooner than the nodes that wait for an answer give up.
-_POSTGRESQL = {
+# No wait is endless, and a server that is gone without a word is noticed before the nodes that wait give up.
+_POSTGRESQL: dict[str, int | str] = {
+    "options": f"-c lock_timeout={_BUSY_SECONDS}s",
     "connect_timeout": 5,
     "tcp_user_timeout": 10_000,
     "keepalives_idle": 5,
@@ -138,7 +139,7 @@ def integrity_of(path: Path) -> str:
         return str(error)
 
 
-def _connect_arguments(url: URL) -> dict[str, int]:
+def _connect_arguments(url: URL) -> dict[str, int | str]:
     if url.get_backend_name() == "sqlite":
         return {}
     return {name: value for name, value in _POSTGRESQL.items() if name not in url.query}
@@ -162,5 +163,4 @@ def _begin(connection: Connection) -> None:
     if connection.dialect.name == "sqlite":
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
     elif writes:
-        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'")
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
