@@ -120,7 +120,7 @@ def test_a_seed_that_was_down_knows_its_nodes_and_they_reconnect(mesh: Mesh) -> 
     mesh.works()
     assert set(mesh.states()) == names
     assert mesh.seed.done("token", "list") == before[1]
-    assert '"state": "usable"' in mesh.seed.done("token", "check", token)
+    assert '"state": "valid"' in mesh.seed.done("token", "check", token)
     assert attic.address == address
 
 

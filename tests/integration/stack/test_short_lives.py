@@ -1,4 +1,4 @@
-"""What takes days elsewhere, in a pool whose certificates and leases are short: renewal, rotation, ghosts, a lost seed."""
+"""What takes days elsewhere, in a pool whose certificates and leases are short: renewal, rotation, ghosts."""
 
 import json
 from collections.abc import Iterator
@@ -18,12 +18,8 @@ def short_lived(first_up: object, tmp_path_factory: pytest.TempPathFactory) -> I
     """A seed without blocks, and a worker with one."""
     ports: dict[str, object] = {"CALYX_AUTHORITY_PORT": free_port(), "CALYX_NEBULA_PORT": free_port()}
     with Pool(ports | LIVES) as seed, Pool() as worker:
-        mesh = Mesh(
-            *(
-                Machine(seed, tmp_path_factory.mktemp("seed")),
-                [Machine(worker, tmp_path_factory.mktemp("worker"))],
-            )
-        )
+        machines = [Machine(pool, tmp_path_factory.mktemp("machine")) for pool in (seed, worker)]
+        mesh = Mesh(machines[0], machines[1:])
         mesh.seed.done("create", "brief", "--address", SEED_ADDRESS, "--no-server", "--yes")
         mesh.workers[0].done("join", mesh.invite(), "--name", "attic", "--block-indices", "0:1", "--yes")
         yield mesh
@@ -50,20 +46,18 @@ def test_a_certificate_is_renewed_long_before_its_end_and_nobody_notices(short_l
 def test_a_new_authority_takes_over_while_everybody_stays_connected(short_lived: Mesh) -> None:
     seed, (attic,) = short_lived.seed, short_lived.workers
     old = place(attic)["ca"]
+    reached = []
 
     seed.done("rotate-ca")
 
     def is_alone() -> None:
-        cut_off = [
-            node
-            for node in (seed, attic)
-            if place(node)["ca"].count("BEGIN") != 1 or place(node)["ca"] == old
-        ]
-        assert attic.reaches(SEED_IN_MESH, 8000), "cut off by the rotation"
-        assert cut_off == []
+        reached.append(attic.reaches(SEED_IN_MESH, 8000))
+        for node in (seed, attic):
+            assert place(node)["ca"].count("BEGIN") == 1
+            assert place(node)["ca"] != old
 
     eventually(is_alone, 240)
-    assert place(attic)["ca"] == place(seed)["ca"]
+    assert all(reached)
 
 
 def test_the_end_of_the_authority_is_shown(short_lived: Mesh) -> None:
@@ -108,7 +102,7 @@ def test_a_pool_whose_seed_is_lost_goes_on_from_its_backup(short_lived: Mesh, tm
     eventually(lambda: _reaches_seed(attic))
     assert attic.address == address
     assert place(seed)["address"].startswith(f"{SEED_IN_MESH}/")
-    assert '"state": "usable"' in seed.done("token", "check", token)
+    assert '"state": "valid"' in seed.done("token", "check", token)
 
 
 def test_a_backup_of_something_else_changes_nothing(short_lived: Mesh, tmp_path: Path) -> None:
