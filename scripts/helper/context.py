@@ -13,6 +13,8 @@ from scripts.helper.shell import HostShell, Shell
 ROOT = Path(__file__).resolve().parents[2]
 """The folder of ``compose.yaml``."""
 
+UNITS = Path("/etc/systemd/system")
+
 DEFAULT_PROJECT = "calyx"
 """The ``name`` in ``compose.yaml``."""
 
@@ -35,6 +37,7 @@ class Context:
         steps: where progress goes.
         shell: runs other programs.
         tun: the kernel's device for tunnels.
+        units: where systemd finds its units.
     """
 
     project: str
@@ -44,6 +47,7 @@ class Context:
     steps: Steps = field(default_factory=Steps)
     shell: Shell = field(default_factory=HostShell)
     tun: Path = TUN
+    units: Path = UNITS
 
     def of(self, pool: Pool) -> "Context":
         """Return the same surroundings for a pool's node."""

@@ -94,6 +94,7 @@ def boot_unit(context: Context) -> BootUnit:
         root=is_root(),
         home=Path.home(),
         state=context.state_dir.parent,
+        folder=context.units,
     )
 
 

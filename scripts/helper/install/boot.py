@@ -12,7 +12,6 @@ from string import Template
 from scripts.helper.failures import telling_line
 from scripts.helper.install.changes import Changes
 
-UNITS = Path("/etc/systemd/system")
 _LIMIT = 30.0
 
 _UNIT = Template("""\
@@ -57,7 +56,7 @@ class BootUnit:
     root: bool
     home: Path
     state: Path
-    folder: Path = UNITS
+    folder: Path
 
     @property
     def name(self) -> str:

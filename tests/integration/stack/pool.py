@@ -19,6 +19,7 @@ import psutil
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 from websockets.sync.client import ClientConnection, connect
 
+from scripts.helper.context import UNITS
 from services.common.settings import SECTIONS, StackSettings
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -253,6 +254,10 @@ def remove_project(client: docker.DockerClient, project: str) -> None:
         network.remove()
     for volume in client.volumes.list(filters=label):
         volume.remove(force=True)
+    unit = UNITS / f"{project}.service"
+    if unit.exists():  # a node that never came to `stop`
+        run(["systemctl", "disable", unit.name])
+        unit.unlink()
 
 
 def sweep() -> None:

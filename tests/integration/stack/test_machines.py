@@ -91,6 +91,7 @@ def test_an_outsider_reaches_the_authority_and_nothing_else(mesh: Mesh) -> None:
 def test_a_paused_half_is_missed_until_it_is_resumed(mesh: Mesh) -> None:
     attic, cellar = mesh.workers
     attic.done("pause")
+    assert "Nothing is shared already" in attic.done("pause")
 
     def is_missed() -> None:
         answer = cellar.pool.post(inputs="The capital of France is", max_new_tokens=3)
@@ -106,6 +107,7 @@ def test_a_paused_half_is_missed_until_it_is_resumed(mesh: Mesh) -> None:
     assert "this machine is a worker, paused" in attic.done("status")
     assert attic.pool.containers()["vpn"].attrs["State"]["Running"]
     attic.done("resume")
+    assert "The blocks are shared already" in attic.done("resume")
     eventually(cellar.pool.works)
 
 
@@ -205,6 +207,7 @@ def test_who_stops_is_gone_and_may_come_back(mesh: Mesh, guest: Machine) -> None
 
     assert guest.pool.containers() == {}
     assert mesh.states()["guest"] == "left"
+    assert "this machine is in no pool" in guest.calyx("stop").error
 
     guest.done("join", mesh.invite(), "--name", "guest", "--block-indices", "0:2", "--yes")
     assert mesh.states()["guest"] == "running"

@@ -105,6 +105,7 @@ class Bench:
             steps=self.steps,
             shell=self.shell,
             tun=Path("/dev/null"),  # a device, as the kernel's own
+            units=folder,
         )
         self.pools = Pools(folder / "state/calyx/pools")
         self.prepared = 0

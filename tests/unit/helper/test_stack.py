@@ -68,7 +68,12 @@ class Bench:
         self.time = FakeTime()
         self.engine = FakeEngine(self.time, *(containers or made()))
         self.steps = Written()
-        self.stack = Stack(self.engine, self.engine, "calyx", self.steps, self.time.timer(limit))
+        self.limit = limit
+        self.stack = self.stack_with()
+
+    def stack_with(self, **options: frozenset[str]) -> Stack:
+        timer = self.time.timer(self.limit)
+        return Stack(self.engine, self.engine, "calyx", self.steps, timer, **options)
 
     def refuse(self) -> str:
         with pytest.raises(Unavailable) as caught:
@@ -109,6 +114,24 @@ def test_on_a_running_stack_nothing_is_started() -> None:
     bench = Bench(*made("running"))
     bench.stack.bring_up()
     assert bench.engine.done == ["create"]
+
+
+def test_a_service_that_sleeps_is_neither_started_nor_waited_for() -> None:
+    bench = Bench()
+
+    bench.stack_with(asleep=frozenset({"server"})).bring_up()
+
+    assert "start server" not in bench.engine.done
+    assert "start endpoint" in bench.engine.done
+
+
+def test_a_service_that_is_not_awaited_is_started() -> None:
+    bench = Bench()
+    bench.engine.takes["endpoint"] = 1e6
+
+    bench.stack_with(unawaited=frozenset({"endpoint"})).bring_up()
+
+    assert "start endpoint" in bench.engine.done
 
 
 def test_a_container_that_ends_is_reported_at_once_with_its_last_line() -> None:
