@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from services.authority.answers import Alive, Enrolled, Peer, Peers, Renewed
 from services.authority.certificate_authorities import Authorities
 from services.authority.certificates import Subject, checked_public_key
+from services.authority.making_way import make_way, release
 from services.authority.nodes import Activity, Certificate, Node, free_address
 from services.authority.pool_view import look
 from services.authority.store import Store
@@ -77,7 +78,7 @@ class Membership:
                 node = known
             else:
                 token.check(now)
-                _make_way(store, application.name, token, now)
+                make_way(store, application.name, token, now)
                 node = self._new_node(store, token, application.name, key, now)
             credential = new_secret()
             store.change_node(
@@ -143,7 +144,7 @@ class Membership:
         """
         now = self._now()
         with self._database.write() as store:
-            _release(store, _member(store, bearer), now, "left")
+            release(store, _member(store, bearer), now, "left")
 
     def peers(self, bearer: str) -> Peers:
         """Return who is in the pool; it does not count as a sign of life.
@@ -211,7 +212,7 @@ class Membership:
                 f"enrolling: every address of {self._settings.mesh_network} is taken",
                 "let nodes leave the pool, or give it a larger CALYX_MESH_NETWORK",
             )
-        _release(store, gone, now, "displaced")
+        release(store, gone, now, "displaced")
         return gone.address
 
     def _certify(self, store: Store, node: Node, now: int) -> tuple[Certificate, str]:
@@ -257,50 +258,3 @@ def _is_repeat(node: Node, token: Token, key: str) -> bool:
     """Tell whether a node asks again for what it got, before it ever used it."""
     unused = node.seen_at is None and node.left_at is None and node.revoked_at is None
     return unused and (node.token_id, node.public_key) == (token.id, key) and token.revoked_at is None
-
-
-def _make_way(store: Store, name: str, token: Token, now: int) -> None:
-    """Free the name for who enrols with ``token`` if its owner is not there, or refuse."""
-    if token.role == "seed":
-        _make_way_for_seed(store, now)
-    known = store.node_named(name)
-    presence = known.presence(now) if known else "left"
-    if known is None or presence in {"left", "revoked"}:
-        return
-    # Who may join as a worker must not get the place of a lighthouse that is restarting.
-    if presence != "gone" or known.role == "seed":
-        raise Refused(
-            f"enrolling: a node named {known.name} is in the pool already",
-            "choose another name, or let that node leave first",
-        )
-    _release(store, known, now, "replaced")
-
-
-def _make_way_for_seed(store: Store, now: int) -> None:
-    """Free the place of a seed that is not there, or refuse.
-
-    The pool's one seed is beside the authority. Without its volume, such as on another machine, it comes as a new
-    node, which must get the address that every member knows: the lowest, once it is free.
-    """
-    for seed in store.seeds():
-        if seed.presence(now) != "gone":
-            raise Refused(
-                f"enrolling: the pool's seed {seed.name} is there already", "wait until its lease is over"
-            )
-        _release(store, seed, now, "replaced")
-
-
-_REASONS = {
-    "left": "it left",
-    "displaced": "it was gone, and its address was given to another node",
-    "replaced": "it was gone, and another node took its place",
-}
-
-
-def _release(store: Store, node: Node, now: int, kind: str) -> None:
-    """Take a node out: nobody accepts its certificates any more, its name and address are free."""
-    store.revoke_certificates(node.id, now)
-    # A revoked node stays revoked when its address is taken.
-    ended = {} if node.revoked_at is not None else {"left_at": now, "reason": _REASONS[kind]}
-    store.change_node(node.id, address=None, **ended)
-    store.add_event(now, kind, f"{node.name} ({node.id})")
