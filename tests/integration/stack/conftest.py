@@ -10,7 +10,7 @@ import pytest
 from docker.errors import DockerException
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
-from tests.integration.stack.machines import HALVES, SEED_ADDRESS, Machine, Mesh
+from tests.integration.stack.machines import EXACT, HALVES, SEED_ADDRESS, Machine, Mesh
 from tests.integration.stack.pool import MODEL, ROOT, Finished, Pool, free_port, sweep
 
 ARTIFACTS = ROOT / "artifacts"
@@ -77,7 +77,7 @@ def pool(shared_pool: Pool) -> Pool:
 def machines(first_up: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A seed without blocks, and two workers that hold a half each."""
     ports: dict[str, object] = {"CALYX_AUTHORITY_PORT": free_port(), "CALYX_NEBULA_PORT": free_port()}
-    pools = [Pool(settings=ports), Pool(), Pool()]
+    pools = [Pool(ports | EXACT), Pool(EXACT), Pool(EXACT)]
     seed, *workers = (Machine(pool, tmp_path_factory.mktemp("machine")) for pool in pools)
     mesh = Mesh(seed, workers)
     try:

@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.integration.stack.machines import HALVES, SEED_IN_MESH, SERVER_PORT, Machine, Mesh
+from tests.integration.stack.machines import EXACT, HALVES, SEED_IN_MESH, SERVER_PORT, Machine, Mesh
 from tests.integration.stack.pool import Pool, eventually
 
 SYSTEMD = Path("/run/systemd/system")
@@ -23,7 +23,7 @@ TOKENS = 160
 @pytest.fixture
 def replica(mesh: Mesh, tmp_path: Path) -> Iterator[Machine]:
     """A third worker with the first half of the model, which attic has too."""
-    with Pool() as pool:
+    with Pool(EXACT) as pool:
         machine = Machine(pool, tmp_path)
         machine.done("join", mesh.invite(), "--name", "replica", "--block-indices", HALVES[0], "--yes")
         try:
