@@ -1,43 +1,10 @@
 """What this node's sidecar says of the private network: its report, as ``services.vpn.report`` prints it."""
 
-from dataclasses import dataclass, field
-from typing import Literal
-
 from pydantic import TypeAdapter, ValidationError
 
 from scripts.helper.engine import Engine
 from services.common.errors import Broken, Unavailable
-
-
-@dataclass(frozen=True)
-class PeerReport:
-    """Another node of the pool; see :class:`services.vpn.report.PeerReport`."""
-
-    name: str
-    address: str
-    way: Literal["direct", "relayed", "none"]
-    through: str
-    state: str | None = None
-    milliseconds: float | None = None
-
-
-@dataclass(frozen=True)
-class NodeReport:
-    """This node; see :class:`services.vpn.report.Report`."""
-
-    pool: str
-    name: str
-    role: str
-    address: str
-    authority: str
-    expires_at: float
-    ca_expires_at: float | None
-    healthy: bool
-    detail: str
-    peers: list[PeerReport]
-    seen: bool | None = None
-    problems: list[str] = field(default_factory=list)
-
+from services.common.node_report import NodeReport
 
 _REPORT = TypeAdapter(NodeReport)
 

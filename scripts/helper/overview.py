@@ -8,8 +8,8 @@ from typing import Any
 
 from scripts.helper.containers import Container, in_start_order
 from scripts.helper.gpus import GpuState
-from scripts.helper.node import NodeReport
 from scripts.helper.pools import Pool
+from services.common.node_report import NodeReport
 
 ENDPOINT_PORT = 8000
 """Port of the endpoint inside the node's network."""

@@ -2,8 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
-from scripts.helper.node import NodeReport, PeerReport
 from scripts.helper.overview import ModelState, Overview, ServiceState
+from services.common.node_report import NodeReport, PeerReport
 
 _SOON = timedelta(days=30)
 _GIB = 1024**3

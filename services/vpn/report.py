@@ -8,12 +8,13 @@ import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from ipaddress import IPv4Address
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from services.common.errors import CalyxError, Unavailable
 from services.common.heartbeat import Heartbeat
+from services.common.node_report import NodeReport, PeerReport, Way
 from services.common.settings import VpnSettings
 from services.vpn.authority_client import AuthorityClient, Peer
 from services.vpn.console import Tunnel, tunnels
@@ -22,53 +23,7 @@ from services.vpn.ping import ping
 
 _AT_ONCE = 32
 
-Way = Literal["direct", "relayed", "none"]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class PeerReport:
-    """Another node of the pool.
-
-    Attributes:
-        name: what it is called.
-        address: in the mesh.
-        way: how packets reach it.
-        through: the address they go to, or the names of the nodes that relay them.
-        state: what the authority says of it; None if that was not asked.
-        milliseconds: that an echo took; None if none came, or none was asked for.
-    """
-
-    name: str
-    address: str
-    way: Way
-    through: str
-    state: str | None = None
-    milliseconds: float | None = None
-
-
-@dataclass(frozen=True)
-class Report:
-    """This node; times are seconds since the epoch.
-
-    Attributes:
-        healthy: the sidecar's latest verdict, which ``detail`` explains.
-        seen: whether the authority counts this node as there; None if that was not asked.
-        problems: what could not be asked, and why.
-    """
-
-    pool: str
-    name: str
-    role: str
-    address: str
-    authority: str
-    expires_at: float
-    ca_expires_at: float | None
-    healthy: bool
-    detail: str
-    peers: list[PeerReport]
-    seen: bool | None = None
-    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -88,7 +43,7 @@ class Sources:
     echo: Callable[[IPv4Address], float | None] = ping
 
 
-def make_report(member: Membership, sources: Sources) -> Report:
+def make_report(member: Membership, sources: Sources) -> NodeReport:
     """Return what is known now; whoever does not answer is one of the report's problems."""
     problems: list[str] = []
     own = member.address.ip
@@ -109,7 +64,7 @@ def make_report(member: Membership, sources: Sources) -> Report:
         state = others[address].state if address in others else None
         peers.append(PeerReport(names[address], str(address), way, through, state, echoes.get(address)))
     healthy, detail = sources.verdict()
-    return Report(
+    return NodeReport(
         pool=member.pool,
         name=member.name,
         role=member.role,

@@ -1,7 +1,7 @@
 """Whether this node of a pool and the others reach each other, in both directions: each was asked for an echo."""
 
 from scripts.helper.checks.check import Check
-from scripts.helper.node import NodeReport, PeerReport
+from services.common.node_report import NodeReport, PeerReport
 
 _UDP = "let UDP out of both machines, and the seed's Nebula port (CALYX_NEBULA_PORT) into the seed"
 

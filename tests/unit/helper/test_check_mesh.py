@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scripts.helper.checks import Check, check_mesh
-from scripts.helper.node import NodeReport, PeerReport
+from services.common.node_report import NodeReport, PeerReport
 
 SEED = PeerReport("seed", "10.77.0.1", "direct", "203.0.113.7:4242", "running", 0.5)
 NODE = NodeReport(

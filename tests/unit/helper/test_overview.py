@@ -8,10 +8,10 @@ import pytest
 from scripts.helper.commands.status import why_not_running
 from scripts.helper.containers import Container
 from scripts.helper.gpus import GpuState
-from scripts.helper.node import NodeReport, PeerReport
 from scripts.helper.overview import Overview, fetch_json, survey
 from scripts.helper.overview_text import render
 from scripts.helper.pools import Pool
+from services.common.node_report import NodeReport, PeerReport
 from tests.unit.helper.helper_fakes import container, moment
 
 STATE: dict[str, Any] = {

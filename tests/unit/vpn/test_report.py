@@ -3,9 +3,10 @@
 from ipaddress import IPv4Address
 
 from services.common.errors import Unavailable
+from services.common.node_report import PeerReport
 from services.vpn.authority_client import Peer
 from services.vpn.console import Tunnel
-from services.vpn.report import PeerReport, Sources, make_report
+from services.vpn.report import Sources, make_report
 from tests.unit.vpn.members import member
 
 SEED, CELLAR, LOFT = (IPv4Address(f"10.77.0.{number}") for number in (1, 6, 7))
