@@ -1,4 +1,4 @@
-"""What a node says of its place in its pool and of its ways to the others: its sidecar writes it, the helper reads it."""
+"""What a node says of its place in its pool and of its ways to the others: the sidecar writes it, people read it."""
 
 from dataclasses import dataclass, field
 from typing import Literal
