@@ -17,7 +17,7 @@ from tests.integration.stack.pool import Pool, eventually
 SYSTEMD = Path("/run/systemd/system")
 ENGINE = Path("/var/run/docker.pid")
 PROMPT = "Once upon a time, in a small village by the sea,"
-TOKENS = 160
+TOKENS = 96
 
 
 @pytest.fixture
