@@ -203,9 +203,14 @@ def test_a_revoked_node_is_cut_off(mesh: Mesh, guest: Machine) -> None:
 
 
 def test_who_stops_is_gone_and_may_come_back(mesh: Mesh, guest: Machine) -> None:
-    guest.done("stop", "--purge")
+    guest.done("stop")
 
     assert guest.pool.containers() == {}
+    project = guest.pool.project
+    assert [v.name for v in guest.pool.client.volumes.list(filters={"name": project})] == [
+        f"{project}_weights"
+    ]
+    assert guest.pool.client.networks.list(names=[project]) == []
     assert mesh.states()["guest"] == "left"
     assert "this machine is in no pool" in guest.calyx("stop").error
 

@@ -185,6 +185,22 @@ def test_a_revocation_reaches_nebula(node: Node) -> None:
     assert node.nebula.reloads == 1
 
 
+def test_a_node_that_was_off_knows_who_was_revoked_before_its_tunnel_begins(node: Node) -> None:
+    node.folder.save(member())
+    node.authority.changes = {"blocklist": ["a fingerprint"]}
+    blocked: list[list[str]] = []
+    start = node.nebula.ensure
+
+    def ensure() -> bool:
+        blocked.append(node.nebula_config()["pki"]["blocklist"])
+        return start()
+
+    node.nebula.ensure = ensure  # type: ignore[method-assign]
+    node.tunnel.check()
+
+    assert blocked == [["a fingerprint"]]
+
+
 def test_a_node_that_was_put_out_ends_its_tunnel(node: Node) -> None:
     node.tunnel.check()
     node.authority.problem = PutOut("this node was revoked")
