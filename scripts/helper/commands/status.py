@@ -25,7 +25,8 @@ def run(context: Context, *, as_json: bool, watch: bool) -> int:
     """Show the overview; exit code 1 with one line on standard error when the stack is not whole."""
     engine = Engine.connect(context.environment)
     if watch:
-        show_again_and_again(lambda: _text(look(context, engine)))
+        show_again_and_again(lambda: _text(look(context, engine)), Live(screen=True, auto_refresh=False))
+        return 0
     overview = look(context, engine)
     if as_json:
         sys.stdout.write(overview.to_json() + "\n")
@@ -48,12 +49,20 @@ def look(context: Context, engine: Engine) -> Overview:
     return replace(overview, node=node, gpus=read_gpus(context.shell))
 
 
-def show_again_and_again(text: Callable[[], str]) -> None:
-    """Show a text on the whole terminal, again every two seconds, until Ctrl-C."""
-    with Live(Text(text()), screen=True, auto_refresh=False) as live:
+def show_again_and_again(
+    text: Callable[[], str], live: Live, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Show a text, again every two seconds, until Ctrl-C.
+
+    Args:
+        text: is called each time.
+        live: shows it.
+        sleep: waits that many seconds.
+    """
+    with suppress(KeyboardInterrupt), live:
         while True:
-            time.sleep(_WATCH_SECONDS)
             live.update(Text(text()), refresh=True)
+            sleep(_WATCH_SECONDS)
 
 
 def _text(overview: Overview) -> str:

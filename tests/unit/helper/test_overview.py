@@ -1,11 +1,14 @@
+import io
 import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from rich.console import Console
+from rich.live import Live
 
-from scripts.helper.commands.status import why_not_running
+from scripts.helper.commands.status import show_again_and_again, why_not_running
 from scripts.helper.containers import Container
 from scripts.helper.gpus import GpuState
 from scripts.helper.overview import Overview, fetch_json, survey
@@ -182,3 +185,16 @@ def test_a_node_is_in_the_json_too() -> None:
         ("cellar", "relayed"),
         ("loft", "none"),
     ]
+
+
+def test_watching_shows_it_anew_until_somebody_ends_it() -> None:
+    shown = io.StringIO()
+    texts = iter(["2 servers", "3 servers"])
+
+    def sleep(_: float) -> None:
+        if "3 servers" in shown.getvalue():
+            raise KeyboardInterrupt
+
+    show_again_and_again(lambda: next(texts), Live(console=Console(file=shown, force_terminal=True)), sleep)
+
+    assert "2 servers" in shown.getvalue()
