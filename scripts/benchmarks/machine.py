@@ -17,6 +17,9 @@ from services.common.errors import Unavailable
 SEED_ADDRESS = "172.17.0.1"
 """This machine as containers of every network reach it: the address of the engine's default bridge."""
 
+_EXACT = {"CALYX_DTYPE": "float32", "CALYX_ENDPOINT_DTYPE": "float32"}
+"""Else rounding would change the text after a failover, and an answer of another length cannot be compared."""
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -104,7 +107,7 @@ class Machine:
     def _environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if name != "COMPOSE_PROJECT_NAME"}
         ports = {name: str(port) for name, port in self.ports.items()}
-        return inherited | ports | {"XDG_STATE_HOME": str(self.state)}
+        return inherited | ports | _EXACT | {"XDG_STATE_HOME": str(self.state)}
 
 
 @contextmanager
