@@ -85,6 +85,8 @@ def _options(settings: ServerSettings, model: ModelSpec) -> SpanOptions:
         attn_cache_tokens=settings.attn_cache_tokens,
         max_session_tokens=settings.max_session_tokens,
         prefill_chunk_tokens=settings.prefill_chunk_tokens,
+        batched=settings.scheduler == "batched",
+        batch_tokens=settings.batch_tokens,
         num_handlers=settings.num_handlers,
         announce_period=settings.announce_period,
         throughput=settings.throughput,

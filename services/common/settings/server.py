@@ -50,6 +50,14 @@ class ServerSettings(Section):
     prefill_chunk_tokens: int = Field(default=512, ge=1)
     """The most tokens of a prompt that pass through the blocks at once."""
 
+    scheduler: Literal["stock", "batched"] = "stock"
+    """How steps of several sessions share the blocks: ``stock`` runs one after another, as Petals does; ``batched``
+    runs all that wait together."""
+
+    batch_tokens: int = Field(default=128, ge=1)
+    """The most tokens of all sessions that pass through the blocks together with the scheduler ``batched``; a
+    longer prompt takes turns with the others."""
+
     num_handlers: int = Field(default=4, ge=1, le=64)
     """Processes that receive requests from the network."""
 

@@ -72,3 +72,20 @@ class LayerInputs:
             self._inputs = [cast(_Recorder, recorder).recorded for recorder in self._recorders]
             self._step = step
         return self._inputs[block] | {"past_key_values": past}
+
+    def packed(self, hidden_states: torch.Tensor, positions: torch.Tensor) -> list[dict[str, Any]]:
+        """Return the keyword arguments for all layers when tokens of several texts lie in one row.
+
+        Args:
+            hidden_states: [1, tokens, hidden].
+            positions: each token's place in its own text, [1, tokens].
+        """
+        # A mask of four dimensions is passed on as it is, so that none is made; whoever attends knows whose tokens
+        # these are
+        no_mask = torch.empty(1, 1, 1, 1, dtype=hidden_states.dtype, device=hidden_states.device)
+        with torch.no_grad():
+            self._hollow(
+                inputs_embeds=hidden_states, position_ids=positions, attention_mask=no_mask, use_cache=False
+            )
+        self._step = None
+        return [cast(_Recorder, recorder).recorded for recorder in self._recorders]

@@ -23,12 +23,19 @@ from services.swarm.directory import read_blocks
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.loading import load_block
+from services.swarm.serving.arena import Arena
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
+from services.swarm.serving.batching_pool import BatchingPool, batch_inference
+from services.swarm.serving.packed import PackedSpan
+from services.swarm.serving.packed_check import differs_in_batches
+from services.swarm.serving.scheduler import Scheduler
 from services.swarm.serving.session_memory import SessionMemory
 from services.swarm.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
+_ALLOCATION_SECONDS = 600
+"""The most that a session waits for memory."""
 _BALANCE_QUALITY = 0.75
 """Blocks are moved only if the swarm's slowest block would become faster by a third (Petals' default)."""
 
@@ -42,6 +49,8 @@ class SpanOptions:
     attn_cache_tokens: int
     max_session_tokens: int
     prefill_chunk_tokens: int
+    batched: bool
+    batch_tokens: int
     num_handlers: int
     announce_period: float
     throughput: float
@@ -75,9 +84,16 @@ class SpanServer:
         # puts teams to sleep after each small piece of work once there are more threads than cores: a step took
         # 1.5 times as long.
         self._compute = ThreadPoolExecutor(1, "compute")
-        self._memory = SessionMemory(
-            self._cache_bytes_per_token() * options.attn_cache_tokens, max_alloc_timeout=600
-        )
+        self._arena: Arena | None = None
+        self._memory: SessionMemory
+        if options.batched:
+            self._memory = self._arena = Arena(
+                options.attn_cache_tokens, self._cache_bytes_per_token(), _ALLOCATION_SECONDS
+            )
+        else:
+            self._memory = SessionMemory(
+                self._cache_bytes_per_token() * options.attn_cache_tokens, _ALLOCATION_SECONDS
+            )
         self._runtime: RuntimeWithDeduplicatedPools | None = None
         self._running: Future[None] | None = None
         self._announcer: ModuleAnnouncerThread | None = None
@@ -147,8 +163,29 @@ class SpanServer:
                 max_task_tokens=options.max_session_tokens,
             )
             on_block_loaded(index)
-        merge_inference_pools(self._backends)
+        if self._arena is None or not self._batch(self._arena, inputs):
+            merge_inference_pools(self._backends)
         self._warm_up()
+
+    def _batch(self, arena: Arena, inputs: LayerInputs) -> bool:
+        """Let steps of all sessions run together; False, with the reason in the log, if these blocks cannot."""
+        options = self._options
+        blocks = [backend.block for backend in self._backends.values()]
+        arena.lay_out(len(blocks), blocks[0].num_kv_heads, blocks[0].head_size, options.dtype, options.device)
+        span = PackedSpan(blocks, inputs, arena.keys, arena.values)
+        if difference := differs_in_batches(blocks, inputs, options.dtype, options.device):
+            logger.warning("steps run one after another: %s", difference)
+            return False
+        batch_inference(
+            self._backends,
+            BatchingPool(
+                self._backends,
+                Scheduler(arena, span, options.batch_tokens),
+                max_task_tokens=options.max_session_tokens,
+                device=options.device,
+            ),
+        )
+        return True
 
     @torch.inference_mode()
     def _warm_up(self) -> None:

@@ -47,14 +47,22 @@ def test_every_verified_architecture_is_tested_here() -> None:
     assert {make().model_type for make in CONFIGS.values()} == verified.keys()
 
 
-@pytest.mark.parametrize(("form", "chunk"), [("sharded", "64"), ("single", "4096")])
+@pytest.mark.parametrize(
+    ("form", "how"),
+    [
+        ("sharded", {"CALYX_SCHEDULER": "stock", "CALYX_PREFILL_CHUNK_TOKENS": "64"}),
+        ("single", {"CALYX_SCHEDULER": "stock", "CALYX_PREFILL_CHUNK_TOKENS": "4096"}),
+        ("sharded", {"CALYX_SCHEDULER": "batched", "CALYX_BATCH_TOKENS": "64"}),
+    ],
+    ids=["chunks", "whole", "batched"],
+)
 @pytest.mark.parametrize("variant", CONFIGS)
 def test_float32_gives_the_text_and_the_logits_of_plain_transformers(
-    swarm: Swarm, variant: str, form: str, chunk: str
+    swarm: Swarm, variant: str, form: str, how: dict[str, str]
 ) -> None:
     model = f"tiny/{variant}-{form}"
 
-    with split_over_two_servers(swarm, model, "float32", CALYX_PREFILL_CHUNK_TOKENS=chunk) as client:
+    with split_over_two_servers(swarm, model, "float32", **how) as client:
         for text in texts(swarm, model, torch.float32):
             logits = logits_along(client, text)
 
@@ -62,10 +70,12 @@ def test_float32_gives_the_text_and_the_logits_of_plain_transformers(
             torch.testing.assert_close(logits, text.logits, rtol=0, atol=TOLERANCE[torch.float32])
 
 
-def test_bfloat16_stays_within_its_rounding_of_plain_transformers(swarm: Swarm) -> None:
+@pytest.mark.parametrize("scheduler", ["stock", "batched"])
+def test_bfloat16_stays_within_its_rounding_of_plain_transformers(swarm: Swarm, scheduler: str) -> None:
     model = "tiny/llama-sharded"
+    how = {"CALYX_SCHEDULER": scheduler, "CALYX_PREFILL_CHUNK_TOKENS": "64"}
 
-    with split_over_two_servers(swarm, model, "bfloat16", CALYX_PREFILL_CHUNK_TOKENS="64") as client:
+    with split_over_two_servers(swarm, model, "bfloat16", **how) as client:
         for text in texts(swarm, model, torch.bfloat16):
             logits = logits_along(client, text)
 

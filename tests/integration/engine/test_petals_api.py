@@ -13,12 +13,12 @@ from tests.unit.swarm.tiny_models import VOCABULARY
 MODEL = "tiny/llama-3.1-sharded"
 
 
-@pytest.fixture(scope="module")
-def distributed(swarm: Swarm) -> Iterator[PreTrainedModel]:
+@pytest.fixture(scope="module", params=["stock", "batched"])
+def distributed(request: pytest.FixtureRequest, swarm: Swarm) -> Iterator[PreTrainedModel]:
     """The model with its blocks on two servers, as a user of Petals makes it."""
     from petals import AutoDistributedModelForCausalLM  # noqa: PLC0415 - after the patches
 
-    servers = [swarm.serve(MODEL, blocks) for blocks in ("0:2", "2:4")]
+    servers = [swarm.serve(MODEL, blocks, CALYX_SCHEDULER=request.param) for blocks in ("0:2", "2:4")]
     with swarm.client(MODEL) as client:
         until_served(client)
     model = AutoDistributedModelForCausalLM.from_pretrained(

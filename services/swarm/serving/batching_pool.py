@@ -1,0 +1,119 @@
+"""Hands the steps of all sessions to the scheduler, behind the face of a pool of Petals' runtime."""
+
+import queue
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from petals.data_structures import InferenceMetadata
+from petals.server import block_functions
+from petals.server.backend import _MergedInferenceStep
+from petals.server.task_pool import Task
+from petals.utils.misc import is_dummy
+
+from services.swarm.serving.backend import BlockBackend
+from services.swarm.serving.pool import BytesTaskPool, _pack, _unpack
+from services.swarm.serving.scheduler import Answer, Scheduler, Step
+
+
+class BatchingPool(BytesTaskPool):
+    """One pool for all blocks of a span, whose batches hold every step that waits.
+
+    Petals' runtime asks a pool for one task, runs it and sends its answer. Here that is a tick of the scheduler,
+    which may end many tasks or none. The runtime comes back as long as the pool has not taken note of a task's end in
+    ``batch_receiver``.
+
+    Args:
+        backends: the blocks by their keys in the DHT, in their order.
+        scheduler: decides what runs together.
+        max_task_tokens: the most tokens that one task may bring.
+        device: where the blocks run.
+    """
+
+    def __init__(
+        self,
+        backends: Mapping[str, BlockBackend],
+        scheduler: Scheduler,
+        *,
+        max_task_tokens: int,
+        device: torch.device,
+    ) -> None:
+        super().__init__(self._tick, max_batch_size=max_task_tokens, device=device, name="batched_inference")
+        self._numbers = {uid: number for number, uid in enumerate(backends)}
+        self._one_by_one = _MergedInferenceStep(backends)
+        self._scheduler = scheduler
+        self._tasks: dict[Step, Task] = {}
+        self._ticks = 0
+        self._answers: dict[int, list[tuple[Task, Any]]] = {}
+
+    def load_batch_to_runtime(
+        self, timeout: float | None = None, device: torch.device | None = None
+    ) -> tuple[Any, list[Any]]:
+        """Take every task that waits; returns the number of the tick that is to run."""
+        block = not self._tasks
+        while True:
+            try:
+                self._take(self._ordered_tasks.get(block=block, timeout=timeout))
+            except queue.Empty:
+                break
+            block = False
+        self._ticks += 1
+        return self._ticks, [self._ticks]
+
+    def _take(self, task: Task) -> None:
+        hidden, hypo_ids, infos, *prompts = (self._to_device(arg) for arg in task.args)
+        blocks = [self._numbers[info.uid] for info in infos]
+        span = range(blocks[0], blocks[-1] + 1)
+        alone: Callable[[], torch.Tensor] | None = None
+        if list(span) != blocks or not is_dummy(hypo_ids) or any(prompt is not None for prompt in prompts):
+            alone = partial(self._run_alone, hidden, hypo_ids, infos, prompts)
+        step = Step(hidden, infos[0].cache_handles[0], infos[0].prefix_length, span, alone)
+        self._tasks[step] = task
+        self._scheduler.submit(step)
+
+    def _to_device(self, arg: Any) -> Any:
+        value = _unpack(arg)
+        return value.to(self.device) if isinstance(value, torch.Tensor) else value
+
+    def _run_alone(
+        self,
+        hidden: torch.Tensor,
+        hypo_ids: torch.Tensor,
+        infos: Sequence[InferenceMetadata],
+        prompts: Sequence[torch.Tensor | None],
+    ) -> torch.Tensor:
+        (output,) = self._one_by_one(hidden, hypo_ids, infos, *prompts)
+        result: torch.Tensor = output
+        return result
+
+    def _tick(self, number: int) -> Sequence[torch.Tensor]:
+        """Run a tick; its answers wait under its number for ``send_outputs_from_runtime``."""
+        ended: list[Answer] = self._scheduler.tick()
+        self._answers[number] = [(self._tasks.pop(step), _portable(outcome)) for step, outcome in ended]
+        for _ in ended:
+            self.batch_receiver.recv()
+        return (torch.empty(len(ended)),)  # the runtime reads its length
+
+    def send_outputs_from_runtime(self, uid: int, batch_outputs: Sequence[torch.Tensor]) -> None:
+        """Answer the tasks that ended with this tick."""
+        for task, outcome in self._answers.pop(uid):
+            if isinstance(outcome, Exception):
+                task.future.set_exception(outcome)
+            else:
+                task.future.set_result([outcome])
+
+
+def _portable(outcome: torch.Tensor | Exception) -> Any:
+    return outcome if isinstance(outcome, Exception) else _pack(outcome)
+
+
+def batch_inference(backends: Mapping[str, BlockBackend], pool: BatchingPool) -> None:
+    """Let all inference of these blocks run through one pool, prompts of any length included.
+
+    Petals sends a step of more than 128 tokens from block to block as a task for each; that it does not must be said
+    before handlers are forked.
+    """
+    block_functions.MAX_SHORT_INFERENCE_TOKENS = pool.max_batch_size
+    for backend in backends.values():
+        backend.inference_pool = pool

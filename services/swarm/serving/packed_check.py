@@ -1,0 +1,54 @@
+"""Finds out, before anyone is served, whether blocks compute in batches what they compute alone."""
+
+from collections.abc import Sequence
+
+import torch
+
+from services.swarm.family.block import DecoderBlock
+from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.serving.packed import PackedSpan, Piece
+
+_TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""The most that outputs may differ, in parts of their length; a wrong mask or position makes half of it."""
+_TOKENS = 3
+_BEYOND = 8
+"""So many tokens more than a window holds are in the past, so that the window matters."""
+
+
+def differs_in_batches(
+    blocks: Sequence[DecoderBlock], inputs: LayerInputs, dtype: torch.dtype, device: torch.device
+) -> str | None:
+    """Return why these blocks cannot run in batches, or None if they can.
+
+    Each runs a few random tokens after a random past, alone and beside another session.
+    """
+    position = _far_position(blocks[0].config)
+    numbers = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=numbers).to(device, dtype)
+
+    size = (2 * (position + _TOKENS), blocks[0].num_kv_heads, blocks[0].head_size)
+    keys, values = random(1, *size), random(1, *size)
+    hidden, neighbour = random(_TOKENS, blocks[0].config.hidden_size), random(1, blocks[0].config.hidden_size)
+    rows = [tensor[0, : position + _TOKENS].transpose(0, 1)[None] for tensor in (keys, values)]
+    pieces = [Piece(position + _TOKENS, _BEYOND, 1), Piece(0, position, _TOKENS)]
+    span = PackedSpan(blocks, inputs, keys, values)
+    for number, block in enumerate(blocks):
+        if (block.num_kv_heads, block.head_size) != size[1:]:
+            return f"block {block.index} has keys of another shape than block {blocks[0].index}"
+        try:
+            with torch.inference_mode():
+                alone = block.step(hidden[None], rows[0], rows[1], position)[0]
+                beside = span.run(torch.cat([neighbour, hidden]), pieces, range(number, number + 1))[1:]
+        except (NotImplementedError, TypeError, RuntimeError) as error:
+            return f"block {block.index}: {error}"
+        if not (beside - alone).norm() <= _TOLERANCE[dtype] * alone.norm():
+            return f"block {block.index} computes something else beside other sessions"
+    return None
+
+
+def _far_position(config: object) -> int:
+    window = max(getattr(config, name, None) or 0 for name in ("sliding_window", "attention_chunk_size"))
+    longest = getattr(config, "max_position_embeddings", None) or window + _BEYOND + _TOKENS
+    return int(min(window + _BEYOND, longest - _TOKENS))

@@ -1,0 +1,155 @@
+"""Decides which steps of which sessions run together, and runs them: one tick is one batch through the blocks."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from services.swarm.serving.arena import Arena
+from services.swarm.serving.packed import PackedSpan, Piece
+from services.swarm.serving.shares import Need, share
+
+logger = logging.getLogger(__name__)
+
+
+class SessionClosed(Exception):
+    """A step's session was closed while the step waited; nobody reads this answer."""
+
+
+@dataclass(eq=False)
+class Step:
+    """Tokens that a session wants to run next. A session has one step at a time, so its order is kept.
+
+    Attributes:
+        hidden: [rows, tokens, hidden].
+        session: the first handle of its memory.
+        position: how many tokens the session holds already.
+        blocks: through which blocks of the span.
+        alone: runs the step by itself, if it is of a kind that batches cannot hold (beams, deep prompts).
+        outputs: what has been computed, chunk by chunk.
+    """
+
+    hidden: torch.Tensor
+    session: int
+    position: int
+    blocks: range
+    alone: Callable[[], torch.Tensor] | None = None
+    outputs: list[torch.Tensor] = field(default_factory=list)
+    _done: int = 0
+
+    @property
+    def need(self) -> Need:
+        """Return what has not run yet."""
+        return Need(self.hidden.shape[0], self.hidden.shape[1] - self._done)
+
+    def pieces(self, rows: Sequence[int], tokens: int) -> list[Piece]:
+        """Return where its next tokens go, for rows that begin at these places of the arena."""
+        return [Piece(start, self.position + self._done, tokens) for start in rows]
+
+    def next(self, tokens: int) -> torch.Tensor:
+        """Return its next tokens, [rows * tokens, hidden]."""
+        return self.hidden[:, self._done : self._done + tokens].flatten(0, 1)
+
+    def advance(self, output: torch.Tensor) -> bool:
+        """Take the output [rows * tokens, hidden] of its next tokens; tell whether these were the last."""
+        chunk = output.view(self.hidden.shape[0], -1, output.shape[-1])
+        self.outputs.append(chunk)
+        self._done += chunk.shape[1]
+        return self._done == self.hidden.shape[1]
+
+    def answer(self) -> torch.Tensor:
+        """Return the output of all its tokens."""
+        return self.outputs[0] if len(self.outputs) == 1 else torch.cat(self.outputs, dim=1)
+
+
+Answer = tuple[Step, torch.Tensor | Exception]
+"""A step that has come to its end, with its output or with what went wrong."""
+
+
+class Scheduler:
+    """Holds the steps that wait; used by the thread that computes, alone.
+
+    Args:
+        arena: the memory of all sessions.
+        span: runs batches.
+        budget: the most tokens per tick.
+    """
+
+    def __init__(self, arena: Arena, span: PackedSpan, budget: int) -> None:
+        self._arena, self._span, self._budget = arena, span, budget
+        self._waiting: list[Step] = []
+
+    @property
+    def waiting(self) -> int:
+        """Return how many steps have not come to their end."""
+        return len(self._waiting)
+
+    def submit(self, step: Step) -> None:
+        """Let a step wait for the next tick."""
+        self._waiting.append(step)
+
+    def tick(self) -> list[Answer]:
+        """Run one batch, and return the steps that have ended with it."""
+        self._arena.catch_up()
+        answers = self._give_up_closed()
+        if not self._waiting:
+            return answers
+        first = self._waiting[0]
+        if first.alone is not None:
+            self._waiting.remove(first)
+            return [*answers, (first, _outcome(first.alone))]
+        together = [step for step in self._waiting if step.alone is None and step.blocks == first.blocks]
+        tokens = share([step.need for step in together], self._budget)
+        batch = [(step, count) for step, count in zip(together, tokens, strict=True) if count]
+        ended = self._run_apart_if_needed(batch)
+        gone = {id(step) for step, _ in ended}
+        served = {id(step) for step, _ in batch}
+        # Who was served goes behind who was not, so that no kind of step keeps others waiting
+        self._waiting = [
+            *(step for step in self._waiting if id(step) not in served),
+            *(step for step, _ in batch if id(step) not in gone),
+        ]
+        return answers + ended
+
+    def _give_up_closed(self) -> list[Answer]:
+        closed = [step for step in self._waiting if not self._arena.holds(step.session)]
+        for step in closed:
+            self._waiting.remove(step)
+        return [(step, SessionClosed("the session was closed")) for step in closed]
+
+    def _run_apart_if_needed(self, batch: Sequence[tuple[Step, int]]) -> list[Answer]:
+        """Run a batch; if that fails, run its steps one by one, so that only the guilty one fails.
+
+        Keys and values are written to the same places again, so what ran before it failed does no harm.
+        """
+        try:
+            return self._run(batch)
+        except Exception as error:
+            if len(batch) == 1:
+                return [(batch[0][0], error)]
+            logger.warning("a batch of %d steps failed, running each alone: %s", len(batch), error)
+        return [answer for one in batch for answer in self._run_apart_if_needed([one])]
+
+    def _run(self, batch: Sequence[tuple[Step, int]]) -> list[Answer]:
+        pieces: list[Piece] = []
+        for step, tokens in batch:
+            rows = self._arena.rows(step.session)
+            if len(rows) != step.need.rows:
+                raise ValueError(f"a session of {len(rows)} rows cannot run {step.need.rows}")
+            pieces += step.pieces(rows, tokens)
+        hidden = torch.cat([step.next(tokens) for step, tokens in batch])
+        output = self._span.run(hidden, pieces, batch[0][0].blocks)
+        parts = output.split([step.need.rows * tokens for step, tokens in batch])
+        return [
+            (step, step.answer()) for (step, _), part in zip(batch, parts, strict=True) if step.advance(part)
+        ]
+
+
+def _outcome(run: Callable[[], Any]) -> torch.Tensor | Exception:
+    try:
+        output: torch.Tensor = run()
+    except Exception as error:
+        return error
+    return output
