@@ -18,6 +18,7 @@ from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 from services.common.heartbeat import Heartbeat
 from services.common.settings import SwarmSettings
 from services.swarm.model import SwarmModel
+from tests.blocking_client import BlockingClient
 
 ROOT = Path(__file__).parents[1]
 START_SECONDS = 120
@@ -98,6 +99,11 @@ class Room:
                 continue
         return found
 
+    def freeze(self) -> None:
+        """Let no process of the session run any more, as a machine that hangs; ``kill`` ends them all the same."""
+        for process in self.members():
+            process.suspend()
+
     def kill(self) -> None:
         """End the whole session at once, as a crash or a lost machine does; safe to call again."""
         for process in self.members():
@@ -108,7 +114,7 @@ class Room:
         self._process.wait(START_SECONDS)
 
 
-def until_served(client: SwarmModel) -> None:
+def until_served(client: BlockingClient) -> None:
     """Wait until the swarm has every block of the client's model online."""
     until(lambda: client.missing_blocks() == [])
 
@@ -185,11 +191,11 @@ class Swarm:
     @contextmanager
     def client(
         self, model: str, *, dtype: str = "float32", route_timeout: float = 15.0
-    ) -> Iterator[SwarmModel]:
+    ) -> Iterator[BlockingClient]:
         """Join the swarm as a client of the model, in this process, until the context ends."""
         client = SwarmModel.load(self.settings(model), dtype, route_timeout)
         try:
-            yield client
+            yield BlockingClient(client)
         finally:
             client.close()
 

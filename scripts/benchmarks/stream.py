@@ -26,8 +26,8 @@ def measure(root: Path, project: str) -> list[Figure]:
     endpoint, session, plain = speed["endpoint"], speed["session"], speed["plain"]
     return [
         Figure("one stream through the endpoint", endpoint, "tokens/s"),
-        Figure("one stream through Petals' session, no endpoint", session, "tokens/s"),
+        Figure("one stream through the swarm's session, no endpoint", session, "tokens/s"),
         Figure("one stream of plain transformers, same type", plain, "tokens/s"),
-        Figure("endpoint against Petals' session", speed["endpoint_to_session"], "x", 0.9),
+        Figure("endpoint against the swarm's session", speed["endpoint_to_session"], "x", 0.9),
         Figure("endpoint against plain transformers", speed["endpoint_to_plain"], "x", 0.75),
     ]

@@ -1,6 +1,7 @@
 """Runs inside the endpoint's container: the same greedy tokens by three ways, in turns, so that a machine whose
 speed drifts treats all alike. Prints one line of JSON."""
 
+import asyncio
 import json
 import os
 import statistics
@@ -29,16 +30,16 @@ def through_endpoint(name: str) -> int:
         return int(json.loads(socket.recv())["token_count"])
 
 
-def through_session(model: SwarmModel, prompt: list[int]) -> int:
-    """Take the same steps by Petals' session, from this process."""
+async def through_session(model: SwarmModel, prompt: list[int]) -> int:
+    """Take the same steps by a session of this process, without the endpoint."""
     session = model.open_session(256)
     try:
-        logits = session.step(prompt)
+        logits = await session.logits(prompt)
         for _ in range(NEW_TOKENS - 1):
-            logits = session.step([int(logits.argmax())])
+            logits = await session.logits([int(logits.argmax())])
         return NEW_TOKENS
     finally:
-        session.close()
+        await session.close()
 
 
 def by_itself(model: torch.nn.Module, prompt: list[int]) -> int:
@@ -59,7 +60,7 @@ def main() -> None:
     prompt = swarm.tokenizer(PROMPT)["input_ids"]
     ways: dict[str, Callable[[], int]] = {
         "endpoint": lambda: through_endpoint(swarm.name),
-        "session": lambda: through_session(swarm, prompt),
+        "session": lambda: asyncio.run(through_session(swarm, prompt)),
         "plain": lambda: by_itself(plain, prompt),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}

@@ -69,7 +69,7 @@ def main() -> int:
 
 
 def leave() -> NoReturn:
-    """End the process at once: a step that hangs in the swarm has a thread that Python would wait for."""
+    """End the process at once: Python would wait for the helper processes of the swarm's client."""
     logging.shutdown()
     os._exit(0)
 

@@ -140,11 +140,11 @@ class Conversation:
         ids = self.model.tokenizer(text, add_special_tokens=False)["input_ids"]
         return int(ids[0]) if len(ids) == 1 else None
 
-    def close(self) -> None:
-        """Free the servers' caches; blocks its caller."""
+    async def close(self) -> None:
+        """Free the servers' caches."""
         self.usable = False
         if self._session is not None:
-            self._session.close()
+            await self._session.close()
 
     def _encode(self, prompt: str | None) -> list[int]:
         if prompt is None:

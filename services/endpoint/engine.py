@@ -3,26 +3,28 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-import torch
 from transformers import PreTrainedTokenizerBase
+
+from services.endpoint.sampling import TokenChooser
 
 
 class Session(Protocol):
-    """The servers' caches for one text. Blocks its caller; belongs to one thread at a time."""
+    """The servers' caches for one text; one call at a time."""
 
     @property
     def position(self) -> int:
         """How many tokens the servers have already."""
 
-    def step(self, token_ids: Sequence[int]) -> torch.Tensor:
-        """Send these tokens; return float32 logits [vocab_size] of the token after the last of them.
+    async def next_token(self, token_ids: Sequence[int], chooser: TokenChooser) -> int:
+        """Send these tokens; return the one that is chosen to follow the last of them.
 
         Raises:
             Unavailable: some blocks have no server.
+            Broken: a server computes what are no numbers.
         """
 
-    def close(self) -> None:
-        """Free the servers' caches; calling it again changes nothing."""
+    async def close(self) -> None:
+        """Break off the step that runs and free the servers' caches; calling it again changes nothing."""
 
 
 class Model(Protocol):

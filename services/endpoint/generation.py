@@ -1,9 +1,7 @@
-"""One answer, as every protocol generates it. No network here: tokens to send go out, logits come in."""
+"""One answer, as every protocol generates it. No network here: tokens to send go out, chosen tokens come in."""
 
 from dataclasses import dataclass
 from typing import Literal
-
-import torch
 
 from services.endpoint.conversation import Conversation, Plan
 from services.endpoint.sampling import TokenChooser
@@ -29,8 +27,8 @@ class Chunk:
 class Generation:
     """The state of one answer. Creating it adds the prompt to the conversation.
 
-    A driver repeats ``accept(session.step(next_input()))`` until ``finish`` is set, and takes chunks whenever
-    ``ready``.
+    A driver repeats ``accept(await session.next_token(next_input(), chooser))`` until ``finish`` is set, and takes
+    chunks whenever ``ready``.
 
     Args:
         conversation: what was said before.
@@ -46,7 +44,7 @@ class Generation:
         if plan.prompt_ids:
             conversation.tokens += plan.prompt_ids
             conversation.detokenizer.restart(plan.prompt_ids)
-        self._chooser = chooser or TokenChooser(plan.request.sampling, conversation.tokens)
+        self.chooser = chooser or TokenChooser(plan.request.sampling, conversation.tokens)
         # A stop sequence may begin in one token's text and end in the next one's, so its search looks back.
         self._look_back = max((len(sequence) for sequence in plan.request.stop_sequences), default=1) - 1
         self._tail = ""
@@ -57,14 +55,9 @@ class Generation:
         """Return the tokens that the servers lack, never none."""
         return self._conversation.tokens[self.session.position :]
 
-    def accept(self, logits: torch.Tensor) -> None:
-        """Choose the next token, given its logits [vocab_size] in float32.
-
-        Raises:
-            Broken: the logits are not numbers.
-        """
+    def accept(self, token: int) -> None:
+        """Add the token that was chosen to the conversation and to the answer."""
         conversation, plan = self._conversation, self._plan
-        token = self._chooser.choose(logits)
         conversation.tokens.append(token)
         self._tokens += 1
         text = self._until_stop(conversation.detokenizer.push(token))

@@ -1,16 +1,10 @@
-"""How the next token is chosen from the logits: checked parameters, transformers' processors."""
+"""How the next tokens are chosen from logits: checked parameters, and one computation for many texts."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from transformers.generation.logits_process import (
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from services.common.errors import Broken, InvalidInput
 
@@ -64,6 +58,8 @@ def _check(name: str, value: float | None, low: float, high: float) -> None:
 class TokenChooser:
     """Chooses the tokens of one answer.
 
+    Every text's row is computed by itself, so that its tokens do not depend on what is chosen beside it.
+
     Args:
         context: the tokens said so far; only a repetition penalty looks at them.
         generator: source of randomness; by default one that is seeded with ``parameters.seed``.
@@ -76,10 +72,11 @@ class TokenChooser:
         generator: torch.Generator | None = None,
     ) -> None:
         self._greedy = parameters.greedy
-        self._penalty = _penalty(parameters)
-        self._warpers = [] if self._greedy else _warpers(parameters)
-        self._top_p = None if parameters.top_p in {None, 1.0} else parameters.top_p
-        self._context = torch.tensor([context if self._penalty else []], dtype=torch.long)
+        self._penalty = None if parameters.repetition_penalty == 1.0 else parameters.repetition_penalty
+        self._temperature = 1.0 if parameters.temperature is None else float(parameters.temperature)
+        self._top_k = parameters.top_k or None
+        self._top_p = None if parameters.top_p == 1.0 else parameters.top_p
+        self._context = list(context) if self._penalty else []
         self._generator = generator
         if generator is None and not self._greedy:
             self._generator = torch.Generator()
@@ -88,69 +85,121 @@ class TokenChooser:
             else:
                 self._generator.manual_seed(parameters.seed)
 
+    @classmethod
     @torch.inference_mode()
-    def choose(self, logits: torch.Tensor) -> int:
-        """Return the id of the next token, given its logits [vocab_size] in float32.
+    def choose_all(cls, choosers: Sequence["TokenChooser"], logits: torch.Tensor) -> list[int | Exception]:
+        """Choose the next token of many texts at once.
 
-        Raises:
-            Broken: the logits are not numbers, so some server computes wrongly.
+        Args:
+            choosers: one for each text.
+            logits: [texts, vocabulary] in float32.
+
+        Returns:
+            A token for each text, or ``Broken`` where the logits are not numbers, as some server computes wrongly.
         """
-        scores = logits.unsqueeze(0)
-        if self._penalty is not None:
-            scores = self._penalty(self._context, scores)
-        peak, likeliest = scores.max(dim=-1, keepdim=True)
-        if not math.isfinite(peak.item()):
-            raise Broken("a server of the swarm returned values that are not numbers", "try again")
-        token = int(likeliest.item()) if self._greedy else self._draw(scores - peak)
-        if self._penalty is not None:
-            self._context = torch.cat([self._context, torch.tensor([[token]])], dim=1)
-        return token
-
-    def _draw(self, scores: torch.Tensor) -> int:
-        """Return a random token, given scores [1, vocab_size] whose largest is 0.
-
-        That shift changes no probability, and keeps a low temperature from overflowing float32.
-        """
-        for warper in self._warpers:
-            scores = warper(self._context, scores)
-        candidates: torch.Tensor | None = None
-        if self._top_p is not None:
-            scores, candidates = _nucleus(self._context, scores, self._top_p)
-        # The inverse of the distribution at one random number: torch.multinomial draws one per token.
-        cumulative = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
-        threshold = torch.rand((1, 1), generator=self._generator) * cumulative[:, -1:]
-        index = torch.searchsorted(cumulative, threshold, right=True)
-        return int((index if candidates is None else candidates.gather(1, index)).item())
+        scores = _penalized(choosers, logits)
+        peaks, likeliest = scores.max(dim=-1, keepdim=True)
+        answers: list[int | Exception] = likeliest[:, 0].tolist()
+        for index, peak in enumerate(peaks[:, 0].tolist()):
+            if not math.isfinite(peak):
+                answers[index] = Broken(
+                    "a server of the swarm returned values that are not numbers", "try again"
+                )
+        drawing = [
+            index
+            for index, chooser in enumerate(choosers)
+            if not chooser._greedy and not isinstance(answers[index], Exception)
+        ]
+        if drawing:
+            # The shift changes no probability, and keeps a low temperature from overflowing float32
+            tokens = _draw([choosers[index] for index in drawing], (scores - peaks)[drawing])
+            for index, token in zip(drawing, tokens, strict=True):
+                answers[index] = token
+        for chooser, answer in zip(choosers, answers, strict=True):
+            if chooser._penalty is not None and isinstance(answer, int):
+                chooser._context.append(answer)
+        return answers
 
 
-def _nucleus(
-    context: torch.Tensor, scores: torch.Tensor, top_p: float
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Leave the likeliest tokens that together have the probability ``top_p``.
+def _penalized(choosers: Sequence[TokenChooser], logits: torch.Tensor) -> torch.Tensor:
+    """Return scores in which the tokens that a text said already are less likely."""
+    if all(chooser._penalty is None for chooser in choosers):
+        return logits
+    scores = logits.clone()
+    for row, chooser in zip(scores, choosers, strict=True):
+        if chooser._penalty is not None:
+            said = torch.tensor(chooser._context, dtype=torch.long)
+            before = row[said]
+            row[said] = torch.where(before < 0, before * chooser._penalty, before / chooser._penalty)
+    return scores
 
-    The warper sorts what it is given, which takes milliseconds for a whole vocabulary. If the likeliest few
-    hundred have more than that probability, it is enough to give it these, with their share of it.
 
-    Returns:
-        Scores [1, n] and the token ids [1, n] that they belong to, or ``None`` for the whole vocabulary.
+def _draw(choosers: Sequence[TokenChooser], scores: torch.Tensor) -> list[int]:
+    """Return a random token for each text, given scores [texts, vocabulary] whose largest are 0."""
+    scores = scores / torch.tensor([[chooser._temperature] for chooser in choosers])
+    _leave_top_k(choosers, scores)
+    thresholds = torch.cat([torch.rand((1, 1), generator=chooser._generator) for chooser in choosers])
+    tokens = torch.empty(len(choosers), dtype=torch.long)
+    whole = _indices(choosers, lambda chooser: chooser._top_p is None)
+    if whole:
+        tokens[whole] = _invert(scores[whole], thresholds[whole])
+    nuclei = _indices(choosers, lambda chooser: chooser._top_p is not None)
+    if nuclei:
+        limits = torch.tensor([[choosers[index]._top_p] for index in nuclei], dtype=torch.float64)
+        tokens[nuclei] = _draw_from_nuclei(scores[nuclei], limits, thresholds[nuclei])
+    picked: list[int] = tokens.tolist()
+    return picked
+
+
+def _indices(choosers: Sequence[TokenChooser], wanted: Callable[[TokenChooser], bool]) -> list[int]:
+    return [index for index, chooser in enumerate(choosers) if wanted(chooser)]
+
+
+def _leave_top_k(choosers: Sequence[TokenChooser], scores: torch.Tensor) -> None:
+    """Leave each text's ``top_k`` likeliest tokens; ties with the last of them stay, as in transformers."""
+    limited = _indices(choosers, lambda chooser: chooser._top_k is not None)
+    if not limited:
+        return
+    counts = [min(choosers[index]._top_k or 0, scores.shape[-1]) for index in limited]
+    best = scores[limited].topk(max(counts)).values
+    weakest = best.gather(1, torch.tensor(counts).unsqueeze(1) - 1)
+    scores[limited] = scores[limited].masked_fill(scores[limited] < weakest, -math.inf)
+
+
+def _draw_from_nuclei(scores: torch.Tensor, limits: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
+    """Draw from the likeliest tokens that together have the probabilities ``limits`` [texts, 1].
+
+    Sorting a whole vocabulary takes milliseconds. Where the likeliest few hundred have more than the wanted
+    probability, they are enough.
     """
     best, candidates = scores.topk(min(_NUCLEUS_CANDIDATES, scores.shape[-1]))
-    mass = (best.logsumexp(dim=-1) - scores.logsumexp(dim=-1)).exp().item()
-    if mass <= top_p:
-        return TopPLogitsWarper(top_p)(context, scores), None
-    return TopPLogitsWarper(top_p / mass)(context, best), candidates
+    shares = (best.double() - scores.double().logsumexp(dim=-1, keepdim=True)).exp()
+    too_few = (shares.sum(dim=-1) <= limits[:, 0]).nonzero()[:, 0]
+    tokens = _pick(best, candidates, shares, limits, thresholds)
+    if len(too_few):
+        ordered, places = scores[too_few].sort(dim=-1, descending=True)
+        shares = ordered.double().softmax(dim=-1)
+        tokens[too_few] = _pick(ordered, places, shares, limits[too_few], thresholds[too_few])
+    return tokens
 
 
-def _penalty(parameters: SamplingParameters) -> Any | None:
-    penalty = parameters.repetition_penalty
-    return RepetitionPenaltyLogitsProcessor(float(penalty)) if penalty not in {None, 1.0} else None
+def _pick(
+    ordered: torch.Tensor,
+    tokens: torch.Tensor,
+    shares: torch.Tensor,
+    limits: torch.Tensor,
+    thresholds: torch.Tensor,
+) -> torch.Tensor:
+    """Draw one of ``tokens``, whose scores are in descending order, from those that reach the limit; never none."""
+    likelier = shares.cumsum(dim=-1) - shares
+    outside = likelier >= limits
+    outside[:, 0] = False
+    index = _invert(ordered.masked_fill(outside, -math.inf), thresholds)
+    return tokens.gather(1, index.unsqueeze(1))[:, 0]
 
 
-def _warpers(parameters: SamplingParameters) -> list[Any]:
-    # The order is that of transformers' generate(), with top_p last: each sees what the one before left.
-    warpers: list[Any] = []
-    if parameters.temperature not in {None, 1.0}:
-        warpers.append(TemperatureLogitsWarper(float(parameters.temperature)))
-    if parameters.top_k:
-        warpers.append(TopKLogitsWarper(parameters.top_k))
-    return warpers
+def _invert(scores: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
+    """Invert each row's distribution at one random number: torch.multinomial draws one per token."""
+    cumulative = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    found = torch.searchsorted(cumulative, thresholds * cumulative[:, -1:], right=True)
+    return found[:, 0].clamp(max=scores.shape[-1] - 1)

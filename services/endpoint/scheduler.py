@@ -1,14 +1,8 @@
-"""Who generates when: a bounded number at once, a bounded queue behind them, a time limit for each.
-
-A session blocks its caller, so every answer that runs has a thread, and only finished pieces of text cross
-to the event loop. When sessions become asynchronous, ``_work`` becomes a coroutine and the threads go.
-"""
+"""Who generates when: a bounded number at once, a bounded queue behind them, a time limit for each."""
 
 import asyncio
 import logging
-import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from typing import Any
 
@@ -35,10 +29,9 @@ class Scheduler:
         self._max_waiting = max_waiting
         self._time_limit = time_limit
         self._slots = asyncio.Semaphore(max_running)
-        self._threads = ThreadPoolExecutor(max_running, thread_name_prefix="answer")
         self.waiting = 0
         """How many requests wait for a place."""
-        self._running: dict[asyncio.Future[None], threading.Event] = {}
+        self._running: dict[asyncio.Task[None], Conversation] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     @property
@@ -49,8 +42,8 @@ class Scheduler:
     async def run(self, conversation: Conversation, request: Request) -> AsyncGenerator[Chunk]:
         """Yield the pieces of an answer; the last one has ``finish`` set.
 
-        Close the iterator to stop generating: the step that runs is the last one. A conversation whose
-        answer broke off, for whatever reason, is closed and no longer ``usable``.
+        Close the iterator to stop generating, the step that runs included. A conversation whose answer broke off,
+        for whatever reason, is closed and no longer ``usable``.
 
         Raises:
             InvalidInput: the request does not fit the conversation.
@@ -68,13 +61,8 @@ class Scheduler:
             raise self._out_of_time() from None
 
         outbox: asyncio.Queue[Chunk | Exception] = asyncio.Queue()
-        abandoned = threading.Event()
-
-        def publish(item: Chunk | Exception) -> None:
-            loop.call_soon_threadsafe(outbox.put_nowait, item)
-
-        worker = loop.run_in_executor(self._threads, _work, conversation, plan, abandoned, publish)
-        self._running[worker] = abandoned
+        worker = loop.create_task(_work(conversation, plan, outbox.put_nowait))
+        self._running[worker] = conversation
         worker.add_done_callback(self._running.pop)
         tokens, finished, outcome = 0, False, "abandoned"
         try:
@@ -96,7 +84,7 @@ class Scheduler:
             if finished:
                 self._slots.release()
             else:
-                abandoned.set()
+                worker.cancel()
                 conversation.usable = False
                 self._in_background(self._leave(conversation, worker))
             logger.info(
@@ -122,15 +110,16 @@ class Scheduler:
             self._in_background(_close(conversation))
 
     async def close(self) -> None:
-        """Abandon what runs and wait for its last steps, for a few seconds at most.
+        """Break off what runs, and free what it holds, for a few seconds at most.
 
-        To be called before the models close: a step whose way to the swarm is gone would wait for minutes.
+        To be called before the models close, through which servers are told.
         """
-        for abandoned in self._running.values():
-            abandoned.set()
-        if last := [*self._running, *self._closing]:
+        running = dict(self._running)
+        for worker, conversation in running.items():
+            worker.cancel()
+            self._in_background(_close(conversation))
+        if last := [*running, *self._closing]:
             await asyncio.wait(last, timeout=_GRACE_SECONDS)
-        self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def _enter(self) -> None:
         if not self.has_place and self.waiting >= self._max_waiting:
@@ -144,8 +133,7 @@ class Scheduler:
         finally:
             self.waiting -= 1
 
-    async def _leave(self, conversation: Conversation, worker: asyncio.Future[None]) -> None:
-        # The place stays taken until the thread is back: a step cannot be interrupted, only waited for.
+    async def _leave(self, conversation: Conversation, worker: asyncio.Task[None]) -> None:
         await asyncio.wait([worker])
         self._slots.release()
         await _close(conversation)
@@ -163,22 +151,23 @@ class Scheduler:
 
 async def _close(conversation: Conversation) -> None:
     try:
-        await asyncio.to_thread(conversation.close)
+        await conversation.close()
     except Exception as error:
         presentable(error)
 
 
-def _work(
-    conversation: Conversation,
-    plan: Plan,
-    abandoned: threading.Event,
-    publish: Callable[[Chunk | Exception], None],
-) -> None:
+async def _work(conversation: Conversation, plan: Plan, publish: Callable[[Chunk | Exception], None]) -> None:
     try:
         generation = Generation(conversation, plan)
-        while generation.finish is None and not abandoned.is_set():
-            generation.accept(generation.session.step(generation.next_input()))
+        while generation.finish is None:
+            generation.accept(
+                await generation.session.next_token(generation.next_input(), generation.chooser)
+            )
             if generation.ready:
                 publish(generation.take())
+    except asyncio.CancelledError:
+        # Somebody reads it only when the endpoint has broken the answer off
+        publish(Unavailable("the endpoint is stopping", "try again when it is back"))
+        raise
     except Exception as error:
         publish(error)

@@ -14,10 +14,10 @@ What is replaced, and why:
 5. hivemind's log handler: its loggers propagate to the root logger instead, so that one format serves all rooms;
    progress bars of transformers and of the hub are off, since a log is no terminal.
 6. ``__del__`` of Petals' inference sessions: the garbage collector may run it inside the event loop's thread, where
-   it waits for that same loop forever. Sessions are closed by ``services.swarm.model.Session.close`` instead.
+   it waits for that same loop forever. Those of Petals' own programming interface end with their context.
 7. hivemind's ``cancel_task_if_running``: without an event loop, as when the interpreter ends, it raises before
    libp2p's daemon has been ended, which then lives on as an orphan.
-8. Petals' recovery from lost servers: see ``services.swarm.recovery``.
+8. Recovery from lost servers in Petals' own programming interface: see ``services.swarm.recovery``.
 """
 
 import asyncio

@@ -1,44 +1,56 @@
 """The client's side of a model: tokenizer, embeddings, norm and head here; blocks in the swarm."""
 
 import logging
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 from hivemind import DHT
+from hivemind.moe.client.remote_expert_worker import RemoteExpertWorker
 from petals.client.config import ClientConfig
-from petals.client.inference_session import InferenceSession
-from petals.client.remote_sequential import RemoteSequential
 from petals.client.routing import RemoteSequenceManager
-from petals.client.routing.sequence_manager import MissingBlocksError
 from petals.data_structures import ServerState
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from services.common.errors import InvalidInput, Unavailable
 from services.common.settings import SwarmSettings
+from services.swarm.client.batches import Batches
+from services.swarm.client.chain import Chain
+from services.swarm.client.ends import Ends, ToEmbed, ToRead
+from services.swarm.client.routes import PetalsRoutes
+from services.swarm.client.session import AsyncSession
 from services.swarm.dht import rejoin, start_client
 from services.swarm.directory import read_blocks
 from services.swarm.loading import load_ends
 from services.swarm.precision import choose_dtype, cpu_computes_bfloat16
-from services.swarm.session import SessionCache, SwarmLayers
 from services.swarm.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
-MAX_STEP_TOKENS = 512
-"""A longer prompt is sent in several messages, so that no message outgrows libp2p's limits."""
-
 
 class SwarmModel:
-    """A model whose blocks are run by the swarm; make one with ``load``."""
+    """A model whose blocks are run by the swarm; make one with ``load``.
+
+    Its sessions need no threads of their own: hivemind's event loop carries their messages, and one thread computes
+    for all that wait at the same time. OpenMP keeps a team of threads for every thread that ever computed, so one is
+    also the fastest.
+
+    Args:
+        spec: which model.
+        ends: what of it is not in the swarm.
+        dht: a running client.
+        sequence: Petals' view of the servers of all blocks.
+        patience: seconds to look for servers of missing or lost blocks before a step fails.
+    """
 
     def __init__(
-        self,
-        spec: ModelSpec,
-        ends: PreTrainedModel,
-        dht: DHT,
-        sequence: RemoteSequenceManager,
+        self, spec: ModelSpec, ends: Ends, dht: DHT, sequence: RemoteSequenceManager, patience: float
     ) -> None:
-        self._spec, self._ends, self._dht, self._sequence = spec, ends, dht, sequence
+        self._spec, self._dht, self._sequence, self._patience = spec, dht, sequence, patience
+        self._routes = PetalsRoutes(sequence)
+        self._thread = ThreadPoolExecutor(1, "ends")
+        self._embedding: Batches[ToEmbed, torch.Tensor] = Batches(ends.embed, self._thread)
+        self._reading: Batches[ToRead, Any] = Batches(ends.read, self._thread)
         config = spec.anatomy.config
         generation = spec.files.generation_config()
         self.name: str = spec.files.name
@@ -58,7 +70,7 @@ class SwarmModel:
         Args:
             settings: the model and the peers to enter through.
             dtype: type of embeddings and head; ``auto`` for the model's own if the CPU computes in it.
-            route_timeout: seconds to look for servers of missing blocks before a step fails.
+            route_timeout: seconds to look for servers of missing or lost blocks before a step fails.
 
         Raises:
             CalyxError: the model cannot be found or read, or no initial peer answers.
@@ -71,17 +83,14 @@ class SwarmModel:
             initial_peers=settings.initial_peers,
             dht_prefix=spec.dht_prefix,
             show_route=False,
-            max_retries=_retries_within(route_timeout),
-            min_backoff=0.5,
-            max_backoff=4,
             ban_timeout=3,
             update_period=15,
         )
         sequence = RemoteSequenceManager(
             config, [spec.uid(block) for block in range(spec.num_blocks)], dht=dht
         )
-        middle = SwarmLayers(RemoteSequential(config, sequence_manager=sequence))
-        model = cls(spec, load_ends(spec.files, spec.anatomy, dtype=numbers, middle=middle), dht, sequence)
+        ends = Ends(lambda gap: load_ends(spec.files, spec.anatomy, dtype=numbers, middle=gap))
+        model = cls(spec, ends, dht, sequence, route_timeout)
         model._warm_up()
         return model
 
@@ -89,11 +98,16 @@ class SwarmModel:
         """Connect to servers and run one token, so that the first request does not pay for it."""
         try:
             if not self.missing_blocks():
-                session = self.open_session(1)
-                session.step([0])
-                session.close()
+                RemoteExpertWorker.run_coroutine(self._run_one_token())
         except Unavailable as error:
             logger.info("the swarm is not ready yet", extra={"model": self.name, "problem": str(error)})
+
+    async def _run_one_token(self) -> None:
+        session = self.open_session(1)
+        try:
+            await session.logits([0])
+        finally:
+            await session.close()
 
     def missing_blocks(self) -> list[int]:
         """Ask the DHT now which blocks no server has online; empty means that the model can be used.
@@ -109,7 +123,7 @@ class SwarmModel:
             if not any(server.state == ServerState.ONLINE for server in info.servers.values())
         ]
 
-    def open_session(self, max_length: int) -> "Session":
+    def open_session(self, max_length: int) -> AsyncSession:
         """Return a session that can hold ``max_length`` tokens; servers are asked at its first step.
 
         Raises:
@@ -119,90 +133,17 @@ class SwarmModel:
             raise InvalidInput(
                 f"a session of {max_length} tokens is not possible", f"ask for 1 to {self.max_length}"
             )
-        return Session(self, InferenceSession(self._sequence, max_length), max_length)
-
-    def run(self, cache: SessionCache, token_ids: Sequence[int]) -> torch.Tensor:
-        """Send tokens through embeddings, swarm, norm and head; return float32 logits [vocab] after the last."""
-        with torch.inference_mode():
-            output = self._ends(
-                input_ids=torch.tensor([list(token_ids)]), past_key_values=cache, logits_to_keep=1
-            )
-            logits: torch.Tensor = output.logits[0, -1].float()
-            return logits
+        chain = Chain(self._routes, max_length, self._patience)
+        return AsyncSession(self.name, chain, self._embedding, self._reading, max_length)
 
     def close(self) -> None:
         """Leave the swarm; open sessions fail from now on."""
         self._sequence.shutdown()
         self._dht.shutdown()
-
-
-class Session:
-    """One text in the making; used by one thread at a time, from any thread."""
-
-    def __init__(self, model: SwarmModel, session: InferenceSession, max_length: int) -> None:
-        self._model, self._session, self._max_length = model, session, max_length
-        self._cache = SessionCache(session)
-
-    @property
-    def position(self) -> int:
-        """Return how many tokens the servers' caches hold."""
-        return int(self._session.position)
-
-    def step(self, token_ids: Sequence[int]) -> torch.Tensor:
-        """Send these tokens and return float32 logits [vocab] after the last one.
-
-        Raises:
-            InvalidInput: the session would hold more tokens than it was opened for, or none are given.
-            Unavailable: some blocks have no server, and none came up within the route timeout.
-        """
-        if not token_ids:
-            raise InvalidInput("a step needs at least one token")
-        if self.position + len(token_ids) > self._max_length:
-            raise InvalidInput(
-                f"{self.position} + {len(token_ids)} tokens are more than the session's {self._max_length}",
-                "open the session with a larger max_length, or send less",
-            )
-        try:
-            for start in range(0, len(token_ids), MAX_STEP_TOKENS):
-                logits = self._model.run(self._cache, token_ids[start : start + MAX_STEP_TOKENS])
-        except MissingBlocksError as error:
-            raise Unavailable(
-                f"model {self._model.name}: no server for blocks {_ranges(self._model.missing_blocks())}",
-                "wait for servers to join, or share a machine that serves them",
-            ) from error
-        except Exception as error:  # what a peer's failure surfaces as depends on where it died
-            raise Unavailable(
-                f"model {self._model.name}: the swarm did not answer: {error!r}", "try again"
-            ) from error
-        return logits
-
-    def close(self) -> None:
-        """Free the servers' caches; safe to call again, and when servers are gone."""
-        self._session.close()
-
-
-def _retries_within(seconds: float) -> int:
-    """Return how many attempts Petals' backoff (0.5 s, doubling, at most 4 s) makes in about ``seconds``."""
-    attempts, waited, delay = 2, 0.0, 0.5
-    while waited + delay < seconds:
-        waited += delay
-        delay = min(2 * delay, 4.0)
-        attempts += 1
-    return attempts
+        self._thread.shutdown(wait=False)
 
 
 def _token_ids(value: int | list[int] | None) -> frozenset[int]:
     if value is None:
         return frozenset()
     return frozenset([value] if isinstance(value, int) else value)
-
-
-def _ranges(blocks: Sequence[int]) -> str:
-    """Write block numbers as Petals writes spans: ``0:3, 7:8``, ends excluded."""
-    spans: list[list[int]] = []
-    for block in blocks:
-        if spans and spans[-1][1] == block:
-            spans[-1][1] = block + 1
-        else:
-            spans.append([block, block + 1])
-    return ", ".join(f"{first}:{end}" for first, end in spans) or "none"

@@ -1,4 +1,5 @@
-"""Lets a session go on when one of its servers dies, which Petals 2.2.0 means to do and does not.
+"""Lets a session of Petals' programming interface go on when one of its servers dies, which Petals 2.2.0 means to do
+and does not. (The endpoint's sessions are those of ``services.swarm.client``.)
 
 Petals hands the inputs of a lost server to the one that takes its place, but forgets how many tokens they stood
 for, so that the first step there fails on an assertion. What the new server would return, outputs for the whole

@@ -1,5 +1,5 @@
-"""How the client's part of a model reaches its blocks: one module in the place of all layers, one cache object
-that stands for the caches on the servers."""
+"""How a model of Petals' programming interface (``registry``) reaches its blocks: one module in the place of all
+layers, one cache object that stands for the caches on the servers."""
 
 from typing import Any
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM
 
-from services.swarm.model import Session, SwarmModel
+from tests.blocking_client import BlockingClient, BlockingSession
 from tests.unit.swarm.tiny_models import VOCABULARY
 
 
@@ -34,7 +34,7 @@ def plain_transformers(folder: Path, *, prompt: int, new: int, dtype: torch.dtyp
     return Text(tokens[0].tolist(), made.sequences[0, prompt:].tolist(), torch.cat(made.logits).float())
 
 
-def logits_along(model: SwarmModel, text: Text) -> torch.Tensor:
+def logits_along(model: BlockingClient, text: Text) -> torch.Tensor:
     """Return the swarm's logits after the prompt and after each token of the text, [tokens, vocabulary]."""
     session = model.open_session(text.length)
     try:
@@ -43,7 +43,7 @@ def logits_along(model: SwarmModel, text: Text) -> torch.Tensor:
         session.close()
 
 
-def continue_greedily(session: Session, token: int, count: int) -> list[int]:
+def continue_greedily(session: BlockingSession, token: int, count: int) -> list[int]:
     """Send ``token`` and then what the swarm makes of it, and return the ``count`` tokens that came."""
     made = []
     for _ in range(count):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from services.swarm import family
-from services.swarm.model import SwarmModel
+from tests.blocking_client import BlockingClient
 from tests.integration.engine.reference import Text, logits_along, plain_transformers
 from tests.swarm_processes import Swarm, until_served
 from tests.unit.swarm.tiny_models import CONFIGS
@@ -22,7 +22,7 @@ processor and on how many tokens are computed at once; with AVX-512 the differen
 
 
 @contextmanager
-def split_over_two_servers(swarm: Swarm, model: str, dtype: str, **settings: str) -> Iterator[SwarmModel]:
+def split_over_two_servers(swarm: Swarm, model: str, dtype: str, **settings: str) -> Iterator[BlockingClient]:
     """Serve each half of the blocks by a server of its own, and yield a client as soon as both are online."""
     servers = [swarm.serve(model, blocks, CALYX_DTYPE=dtype, **settings) for blocks in ("0:2", "2:4")]
     try:

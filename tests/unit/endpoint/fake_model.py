@@ -1,5 +1,6 @@
 """A model of the swarm that answers what a test scripts, over a real byte-level tokenizer."""
 
+import asyncio
 import threading
 from collections.abc import Sequence
 
@@ -8,6 +9,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from services.common.errors import InvalidInput
+from services.endpoint.sampling import TokenChooser
 
 NAME = "test/parrot"
 
@@ -38,23 +40,25 @@ class FakeSession:
         self.max_length = max_length
         self.steps: list[list[int]] = []
         self.closed = threading.Event()
-        self.threads: set[int] = set()
         self._model = model
 
     @property
     def position(self) -> int:
         return sum(map(len, self.steps))
 
-    def step(self, token_ids: Sequence[int]) -> torch.Tensor:
+    async def next_token(self, token_ids: Sequence[int], chooser: TokenChooser) -> int:
         assert not self.closed.is_set(), "stepped after it was closed"
-        self._model.before_step(self)
+        await self._model.before_step(self)
         if self.position + len(token_ids) > self.max_length:
             raise InvalidInput("more tokens than the session holds")
         self.steps.append(list(token_ids))
         self._model.stepped.release()
-        return self._model.logits(len(self.steps))
+        (token,) = TokenChooser.choose_all([chooser], self._model.logits(len(self.steps)).unsqueeze(0))
+        if isinstance(token, Exception):
+            raise token
+        return token
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self.closed.set()
 
 
@@ -83,9 +87,11 @@ class FakeModel:
         self.stepped = threading.Semaphore(0)
         """Released once per step that was answered."""
 
-    def before_step(self, session: FakeSession) -> None:
+    async def before_step(self, session: FakeSession) -> None:
         if self.gate is not None:
-            assert self.gate.acquire(timeout=20), "the test never opened the gate"
+            async with asyncio.timeout(20):
+                while not self.gate.acquire(blocking=False):
+                    await asyncio.sleep(0.001)
         if (error := self.fail_at.pop(len(session.steps) + 1, None)) is not None:
             raise error
 

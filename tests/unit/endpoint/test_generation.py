@@ -1,5 +1,7 @@
 """One answer and the conversation around it: what is sent, what comes out, where it ends, what is refused."""
 
+import asyncio
+
 import pytest
 
 from services.common.errors import InvalidInput
@@ -10,13 +12,18 @@ from tests.unit.endpoint.fake_model import FakeModel
 
 
 def run(conversation: Conversation, request: Request) -> list[Chunk]:
-    generation = Generation(conversation, conversation.plan(request))
-    chunks = []
-    while generation.finish is None:
-        generation.accept(generation.session.step(generation.next_input()))
-        if generation.ready:
-            chunks.append(generation.take())
-    return chunks
+    async def generate() -> list[Chunk]:
+        generation = Generation(conversation, conversation.plan(request))
+        chunks = []
+        while generation.finish is None:
+            generation.accept(
+                await generation.session.next_token(generation.next_input(), generation.chooser)
+            )
+            if generation.ready:
+                chunks.append(generation.take())
+        return chunks
+
+    return asyncio.run(generate())
 
 
 def only(chunks: list[Chunk]) -> Chunk:

@@ -13,13 +13,19 @@ from services.endpoint.sampling import SamplingParameters, TokenChooser
 LOGITS = torch.tensor([1.0, 4.0, 2.0, 3.0, -5.0])
 
 
+def choose(chooser: TokenChooser, logits: torch.Tensor) -> int:
+    (token,) = TokenChooser.choose_all([chooser], logits.unsqueeze(0))
+    assert isinstance(token, int)
+    return token
+
+
 def draws(parameters: SamplingParameters, logits: torch.Tensor, count: int = 300) -> Counter[int]:
     chooser = TokenChooser(parameters, [], torch.Generator().manual_seed(7))
-    return Counter(chooser.choose(logits) for _ in range(count))
+    return Counter(choose(chooser, logits) for _ in range(count))
 
 
 def test_without_do_sample_the_likeliest_token_wins_whatever_the_temperature() -> None:
-    assert TokenChooser(SamplingParameters(temperature=50.0, top_k=3), []).choose(LOGITS) == 1
+    assert choose(TokenChooser(SamplingParameters(temperature=50.0, top_k=3), []), LOGITS) == 1
 
 
 @pytest.mark.parametrize("temperature", [0, 1e-300, 1e-9])
@@ -75,7 +81,7 @@ def test_the_same_seed_draws_the_same_and_no_seed_does_not() -> None:
 
     def text(seed: int | None) -> list[int]:
         chooser = TokenChooser(SamplingParameters(do_sample=True, seed=seed), [])
-        return [chooser.choose(logits) for _ in range(20)]
+        return [choose(chooser, logits) for _ in range(20)]
 
     assert text(3) == text(3)
     assert text(3) != text(4)
@@ -84,15 +90,40 @@ def test_the_same_seed_draws_the_same_and_no_seed_does_not() -> None:
 
 def test_a_repetition_penalty_looks_at_what_was_said_and_at_its_own_tokens() -> None:
     chooser = TokenChooser(SamplingParameters(repetition_penalty=4.0), [1])
-    assert chooser.choose(LOGITS) == 3
-    assert chooser.choose(LOGITS) == 2
+    assert choose(chooser, LOGITS) == 3
+    assert choose(chooser, LOGITS) == 2
 
 
 @pytest.mark.parametrize("peak", [math.nan, math.inf, -math.inf])
 def test_logits_that_are_not_numbers_are_the_swarms_fault(peak: float) -> None:
-    logits = torch.full((5,), peak)
-    with pytest.raises(Broken, match="not numbers"):
-        TokenChooser(SamplingParameters(), []).choose(logits)
+    rows = torch.stack([LOGITS, torch.full((5,), peak), LOGITS])
+    for parameters in (SamplingParameters(), SamplingParameters(do_sample=True, top_p=0.5, top_k=1)):
+        answers = TokenChooser.choose_all([TokenChooser(parameters, []) for _ in rows], rows)
+        assert isinstance(answers[1], Broken)
+        assert "not numbers" in str(answers[1])
+        assert answers[::2] == [1, 1]
+
+
+def test_a_text_does_not_depend_on_its_neighbours() -> None:
+    """Seeds, contexts and parameters differ; every row is drawn as if it were alone."""
+    every = [
+        SamplingParameters(),
+        SamplingParameters(repetition_penalty=1.5),
+        SamplingParameters(do_sample=True, seed=1),
+        SamplingParameters(do_sample=True, seed=2, temperature=0.7, top_k=7),
+        SamplingParameters(do_sample=True, seed=3, top_k=900, top_p=0.8),
+        SamplingParameters(do_sample=True, seed=4, top_p=0.9999, repetition_penalty=3.0),
+        SamplingParameters(do_sample=True, seed=5, top_p=0.3),
+    ]
+    noise = torch.Generator().manual_seed(3)
+    steps = [torch.randn(len(every), 3000, generator=noise) for _ in range(20)]
+
+    together = [TokenChooser(parameters, [5, 6, 6]) for parameters in every]
+    texts = list(zip(*(TokenChooser.choose_all(together, logits) for logits in steps), strict=True))
+
+    for row, parameters in enumerate(every):
+        alone = TokenChooser(parameters, [5, 6, 6])
+        assert texts[row] == tuple(choose(alone, logits[row]) for logits in steps)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,210 @@
+"""The servers that hold one text, in a row, and what to do when one of them is lost."""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from services.swarm.client.history import History
+
+logger = logging.getLogger(__name__)
+
+MESSAGE_TOKENS = 512
+"""The most tokens of hidden states in one message, so that none outgrows libp2p's limits."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0
+
+Address = tuple[str, str, int, int]
+
+
+class Span(Protocol):
+    """Consecutive blocks on one server, from ``start`` to before ``end``."""
+
+    start: int
+    end: int
+
+
+class Stream(Protocol):
+    """A session on one server; see ``services.swarm.client.stream.ServerStream``."""
+
+    @property
+    def address(self) -> Address:
+        """Where another server pushes outputs to."""
+
+    async def exchange(
+        self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address]
+    ) -> torch.Tensor:
+        """Send tokens and return what the server's blocks make of them; after any error it is of no use."""
+
+    async def close(self) -> None:
+        """Free the server's memory; never raises."""
+
+
+class Routes(Protocol):
+    """Knows the servers; see ``services.swarm.client.routes.PetalsRoutes``."""
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks the model has."""
+
+    async def find(self, start: int, end: int, max_length: int) -> Sequence[Any]:
+        """Return spans that together are the blocks from ``start`` to before ``end``."""
+
+    def open(self, span: Any, max_length: int) -> Stream:
+        """Return a new session of ``max_length`` tokens on a span's server, not connected yet."""
+
+    def succeeded(self, span: Any) -> None:
+        """A server has answered."""
+
+    def failed(self, span: Any | None) -> None:
+        """A server has not answered, or (None) none was found."""
+
+
+@dataclass(eq=False)
+class _Link:
+    """A span in use, and how many of the text's tokens its server holds; ``lost`` ones are replaced when needed."""
+
+    span: Any
+    stream: Stream
+    position: int = 0
+    lost: bool = False
+
+
+class Chain:
+    """One text's way through all blocks.
+
+    The inputs of every link are kept. When its server is lost, another one hears them all, and what it returns is
+    more than the links behind need: each takes the last tokens, as many as it lacks.
+
+    Args:
+        routes: where servers are found.
+        max_length: the most tokens that the text may have.
+        patience: seconds from a step's first failure on after which no other server is tried.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(
+        self, routes: Routes, max_length: int, patience: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._routes, self._max_length = routes, max_length
+        self._patience, self._clock = patience, clock
+        self._links: list[_Link] = []
+        self._histories: dict[int, History] = {0: History()}
+        self._leaving: set[asyncio.Task[None]] = set()
+        self.position = 0
+        """How many tokens the servers hold."""
+
+    async def step(self, hidden: torch.Tensor) -> torch.Tensor:
+        """Run the next tokens [1, tokens, hidden], ``MESSAGE_TOKENS`` at most, through all blocks.
+
+        When it fails or is cancelled, the text is where it was before, and the step may be tried again.
+
+        Raises:
+            Exception: what the last attempt failed on.
+        """
+        end = self.position + hidden.shape[1]
+        step_id = str(uuid.uuid4())
+        outputs, index, block = hidden, 0, 0
+        try:
+            while block < self._routes.num_blocks:
+                history = self._histories.setdefault(block, History())
+                history.extend_to(end, outputs)
+                outputs = await self._pass(index, block, history, step_id)
+                block = self._links[index].span.end
+                index += 1
+        except BaseException:
+            self._start_over()
+            raise
+        self.position = end
+        return outputs[:, -hidden.shape[1] :]
+
+    async def close(self) -> None:
+        """Free the memory of all servers; never raises."""
+        links, self._links = self._links, []
+        self._leave(links)
+        if self._leaving:
+            await asyncio.wait(self._leaving)
+
+    async def _pass(self, index: int, block: int, history: History, step_id: str) -> torch.Tensor:
+        """Bring the link up to the end of its history; return its outputs for the tokens that it lacked."""
+        began: float | None = None
+        pause = 0.0
+        while True:
+            link: _Link | None = None
+            try:
+                if index == len(self._links) or self._links[index].lost:
+                    await self._route(index, block)
+                link = self._links[index]
+                outputs = await self._catch_up(index, history, step_id)
+            except Exception as error:
+                if link is not None:
+                    link.lost = True
+                self._routes.failed(link.span if link else None)
+                began = self._clock() if began is None else began
+                if self._clock() + pause - began >= self._patience:
+                    raise
+                logger.warning(
+                    "a server failed in the middle of a text",
+                    extra={"block": block, "problem": repr(error), "retry_seconds": pause},
+                )
+                await asyncio.sleep(pause)
+                pause = min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)
+            else:
+                self._routes.succeeded(link.span)
+                return outputs
+
+    async def _route(self, index: int, block: int) -> None:
+        """Find servers from ``block`` on: for the blocks of the link that was lost there, or for all that follow."""
+        lost = self._links[index : index + 1]
+        end = lost[0].span.end if lost else self._routes.num_blocks
+        spans = await self._routes.find(block, end, self._max_length)
+        self._links[index : index + 1] = [
+            _Link(span, self._routes.open(span, self._max_length)) for span in spans
+        ]
+        self._leave(lost)
+
+    async def _catch_up(self, index: int, history: History, step_id: str) -> torch.Tensor:
+        link = self._links[index]
+        followers = self._followers(index)
+        parts = history.since(link.position).split(MESSAGE_TOKENS, dim=1)
+        outputs = []
+        for number, part in enumerate(parts):
+            name = step_id if len(parts) == 1 else f"{step_id}.{number}"
+            outputs.append(await link.stream.exchange(part, name, followers))
+            link.position += part.shape[1]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+    def _followers(self, index: int) -> list[Address]:
+        """Return the servers that a server may push its outputs to: those that lack the same tokens as it does.
+
+        One that takes over from another returns more than they lack, and a new one is not there yet.
+        """
+        followers = []
+        if 0 < self._links[index].position == self.position:
+            for link in self._links[index + 1 :]:
+                if link.lost or link.position != self.position:
+                    break
+                followers.append(link.stream.address)
+        return followers
+
+    def _start_over(self) -> None:
+        """After a step that failed half-way, let new servers hear the whole text with the next step.
+
+        Some servers have the step's tokens, some lack tokens whose inputs were on their way: only what went into
+        the first block is known for sure.
+        """
+        links, self._links = self._links, []
+        self._leave(links)
+        self._histories = {0: self._histories[0]}
+        self._histories[0].truncate(self.position)
+
+    def _leave(self, links: Sequence[_Link]) -> None:
+        for link in links:
+            task = asyncio.get_running_loop().create_task(link.stream.close())
+            self._leaving.add(task)
+            task.add_done_callback(self._leaving.discard)

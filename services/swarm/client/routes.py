@@ -1,0 +1,103 @@
+"""Finds servers by Petals' routing, without waiting for its thread in ours. Belongs to hivemind's event loop."""
+
+import asyncio
+from collections.abc import Sequence
+
+from petals.client.routing import RemoteSequenceManager
+from petals.data_structures import RemoteSpanInfo
+
+from services.common.errors import CalyxError
+from services.swarm.client.capabilities import Capabilities
+from services.swarm.client.stream import ServerStream
+
+_LOOK_SECONDS = 0.02
+"""How often we look whether Petals' thread has read the DHT."""
+
+_READ_SECONDS = 30.0
+"""How long that may take."""
+
+
+class MissingBlocks(CalyxError):
+    """No server that is online has these blocks."""
+
+    def __init__(self, blocks: Sequence[int]) -> None:
+        super().__init__(f"no server for blocks {ranges(blocks)}")
+
+
+class PetalsRoutes:
+    """Petals' choice of servers, and streams to them.
+
+    Args:
+        sequence: Petals' view of the servers of all blocks; its thread is started here.
+    """
+
+    def __init__(self, sequence: RemoteSequenceManager) -> None:
+        self._sequence = sequence
+        self._capabilities = Capabilities(sequence.state.p2p, sequence.config.connect_timeout)
+        with sequence._thread_start_lock:
+            if not sequence.is_alive():
+                sequence._thread.start()
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks the model has."""
+        return len(self._sequence)
+
+    async def find(self, start: int, end: int, max_length: int) -> Sequence[RemoteSpanInfo]:
+        """Return spans that together are the blocks from ``start`` to before ``end``.
+
+        Raises:
+            MissingBlocks: some of them have no server.
+            TimeoutError: the DHT does not answer.
+        """
+        if not self._sequence.ready.is_set():
+            async with asyncio.timeout(_READ_SECONDS):
+                while not self._sequence.ready.is_set():
+                    await asyncio.sleep(_LOOK_SECONDS)
+        known = self._sequence.state.sequence_info.spans_containing_block
+        if missing := [block for block in range(start, end) if not known[block]]:
+            raise MissingBlocks(missing)
+        spans: list[RemoteSpanInfo] = self._sequence.make_sequence(
+            start, end, mode="min_latency", cache_tokens_needed=max_length
+        )
+        spans[-1].end = min(spans[-1].end, end)  # a server may hold more than is asked for
+        return spans
+
+    def open(self, span: RemoteSpanInfo, max_length: int) -> ServerStream:
+        """Return a new session of ``max_length`` tokens on a span's server, not connected yet."""
+        config, uids = self._sequence.config, self._sequence.block_uids[span.start : span.end]
+        metadata = self._sequence.get_request_metadata("rpc_inference", uids, peer_id=span.peer_id)
+        return ServerStream(
+            self._sequence.state.p2p,
+            span,
+            uids,
+            self._capabilities,
+            {"max_length": max_length, **metadata},
+            connect_timeout=config.connect_timeout,
+            answer_timeout=config.request_timeout,
+        )
+
+    def succeeded(self, span: RemoteSpanInfo) -> None:
+        """Forgive a server its earlier failures."""
+        self._sequence.on_request_success(span.peer_id)
+
+    def failed(self, span: RemoteSpanInfo | None) -> None:
+        """Avoid a server for a while, or (None) read the DHT again."""
+        peer = None if span is None else span.peer_id
+        if peer is not None:
+            self._capabilities.forget(peer)
+        self._sequence.on_request_failure(peer)
+        if self._sequence.ready.is_set():
+            # Petals would offer the same server again until it next reads the DHT by itself
+            self._sequence.update(wait=False)
+
+
+def ranges(blocks: Sequence[int]) -> str:
+    """Write block numbers as Petals writes spans: ``0:3, 7:8``, ends excluded."""
+    spans: list[list[int]] = []
+    for block in blocks:
+        if spans and spans[-1][1] == block:
+            spans[-1][1] = block + 1
+        else:
+            spans.append([block, block + 1])
+    return ", ".join(f"{first}:{end}" for first, end in spans) or "none"

@@ -1,0 +1,153 @@
+"""One session's talk with one server, over Petals' ``rpc_inference``. Belongs to hivemind's event loop."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import torch
+from hivemind import MSGPackSerializer, deserialize_torch_tensor, serialize_torch_tensor
+from hivemind.p2p import P2P, PeerID
+from hivemind.proto import runtime_pb2
+from petals.data_structures import CHAIN_DELIMITER, RemoteSpanInfo
+from petals.server.handler import TransformerConnectionHandler
+from petals.utils.misc import DUMMY, DUMMY_INT64
+from petals.utils.packaging import pack_args_kwargs
+
+from services.swarm.client.capabilities import Capabilities
+
+LOOK_SECONDS = 1.0
+"""How long an answer may take before we look whether its server is still connected, again and again.
+
+libp2p's daemon does not tell those who wait for an answer that the connection is lost."""
+
+CLOSE_SECONDS = 3.0
+"""How long a server may take to confirm that a session is closed."""
+
+_, _ARGUMENTS = pack_args_kwargs(torch.empty(1), DUMMY, DUMMY_INT64)
+
+
+@lru_cache
+def _no_prompts_no_order(compression: int) -> tuple[Any, ...]:
+    """Serialize what Petals' protocol wants behind the hidden states, and we never use."""
+    return tuple(serialize_torch_tensor(tensor, compression) for tensor in (DUMMY, DUMMY_INT64))
+
+
+class ServerStream:
+    """One session on one server; the connection is made by the first message.
+
+    Args:
+        p2p: this process's way to its libp2p daemon.
+        span: the server and its blocks that are used.
+        uids: names of these blocks.
+        capabilities: what servers have said of themselves.
+        opening: metadata of the first message.
+        connect_timeout: seconds until the server must have taken the connection.
+        answer_timeout: seconds until it must have answered a message.
+    """
+
+    def __init__(
+        self,
+        p2p: P2P,
+        span: RemoteSpanInfo,
+        uids: Sequence[str],
+        capabilities: Capabilities,
+        opening: dict[str, Any],
+        *,
+        connect_timeout: float,
+        answer_timeout: float,
+    ) -> None:
+        self._p2p, self._span, self._uids = p2p, span, uids
+        self._capabilities, self._opening = capabilities, opening
+        self._connect_timeout, self._answer_timeout = connect_timeout, answer_timeout
+        self._session_id = str(uuid.uuid4())
+        self._requests: asyncio.Queue[Any] = asyncio.Queue()
+        self._answers: AsyncIterator[Any] | None = None
+        self._compression: int = runtime_pb2.CompressionType.NONE
+
+    @property
+    def address(self) -> tuple[str, str, int, int]:
+        """Return where another server pushes its outputs for this session to, as the protocol writes it."""
+        return self._span.peer_id.to_base58(), self._session_id, self._span.start, self._span.end
+
+    async def exchange(
+        self, hidden: torch.Tensor, step_id: str, followers: Sequence[tuple[str, str, int, int]]
+    ) -> torch.Tensor:
+        """Send the next tokens [1, tokens, hidden] and return what the server's blocks make of them.
+
+        Args:
+            hidden: the tokens.
+            step_id: the same for all servers of a step, so that a message that was pushed too counts once.
+            followers: addresses of the servers behind this one that it shall push its outputs to.
+
+        Raises:
+            Exception: the server cannot be reached, refuses, fails or is lost; the stream is of no use any more.
+        """
+        metadata: dict[str, Any] = {"session_id": self._session_id, "step_id": step_id}
+        if self._answers is None:
+            self._compression = (await self._capabilities.of(self._span.peer_id, self._uids[0])).compression
+            self._answers = await self._connect()
+            metadata |= self._opening
+        if followers:
+            metadata["next_servers"] = list(followers)
+        metadata["args_structure"] = _ARGUMENTS
+        self._requests.put_nowait(
+            runtime_pb2.ExpertRequest(
+                uid=CHAIN_DELIMITER.join(self._uids),
+                tensors=[
+                    serialize_torch_tensor(hidden, self._compression),
+                    *_no_prompts_no_order(self._compression),
+                ],
+                metadata=MSGPackSerializer.dumps(metadata),
+            )
+        )
+        answer = await self._answer(self._answers)
+        outputs: torch.Tensor = deserialize_torch_tensor(answer.tensors[0])
+        if outputs.shape != hidden.shape:
+            raise ValueError(f"server {self._span.peer_id} answers {outputs.shape} to {hidden.shape}")
+        return outputs
+
+    async def _connect(self) -> AsyncIterator[Any]:
+        stub = TransformerConnectionHandler.get_stub(self._p2p, self._span.peer_id)
+        async with asyncio.timeout(self._connect_timeout):
+            answers: AsyncIterator[Any] = await stub.rpc_inference(self._outgoing())
+            return answers
+
+    async def _outgoing(self) -> AsyncIterator[Any]:
+        while (request := await self._requests.get()) is not None:
+            yield request
+
+    async def _answer(self, answers: AsyncIterator[Any]) -> Any:
+        coming = asyncio.ensure_future(_next(answers))
+        try:
+            async with asyncio.timeout(self._answer_timeout):
+                while not (await asyncio.wait({coming}, timeout=LOOK_SECONDS))[0]:
+                    await self._check_connected(self._span.peer_id)
+            return coming.result()
+        finally:
+            coming.cancel()
+
+    async def _check_connected(self, peer: PeerID) -> None:
+        if peer not in {other.peer_id for other in await self._p2p.list_peers()}:
+            raise ConnectionError(f"the connection to server {peer} is lost")
+
+    async def close(self) -> None:
+        """Let the server free the session's memory, and wait a little for its word; never raises."""
+        if self._answers is None:
+            return
+        answers, self._answers = self._answers, None
+        self._requests.put_nowait(runtime_pb2.ExpertRequest())
+        self._requests.put_nowait(None)
+        with suppress(Exception):  # a server that is gone has freed everything
+            async with asyncio.timeout(CLOSE_SECONDS):
+                async for _ in answers:
+                    pass
+
+
+async def _next(answers: AsyncIterator[Any]) -> Any:
+    try:
+        return await anext(answers)
+    except StopAsyncIteration:
+        raise ConnectionError("the server has ended the session") from None

@@ -1,0 +1,223 @@
+"""A text's way through servers that fail: what each is sent, and that the outputs are those of the whole model."""
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+import torch
+
+from services.swarm.client.chain import MESSAGE_TOKENS, Address, Chain
+
+BLOCKS = 4
+
+
+@dataclass(frozen=True)
+class FakeSpan:
+    server: str
+    start: int
+    end: int
+
+
+def block(index: int, hidden: torch.Tensor) -> torch.Tensor:
+    """Depends on all tokens before, as attention does; numbers stay whole, so that results can be equal."""
+    return (hidden.cumsum(dim=1) + index) % 97
+
+
+def whole_model(text: torch.Tensor) -> torch.Tensor:
+    for index in range(BLOCKS):
+        text = block(index, text)
+    return text
+
+
+@dataclass
+class FakeStream:
+    """A server's session that computes real outputs from the tokens it was sent."""
+
+    swarm: "FakeSwarm"
+    span: FakeSpan
+    max_length: int
+    received: list[torch.Tensor] = field(default_factory=list)
+    steps: list[str] = field(default_factory=list)
+    followers: list[list[str]] = field(default_factory=list)
+    closed: bool = False
+
+    @property
+    def address(self) -> Address:
+        return self.span.server, "session", self.span.start, self.span.end
+
+    async def exchange(
+        self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address]
+    ) -> torch.Tensor:
+        assert not self.closed
+        assert hidden.shape[1] <= MESSAGE_TOKENS
+        assert step_id not in self.steps
+        await self.swarm.before_exchange(self.span.server)
+        self.steps.append(step_id)
+        self.followers.append([server for server, *_ in followers])
+        self.received.append(hidden)
+        text = torch.cat(self.received, dim=1)
+        assert text.shape[1] <= self.max_length
+        for index in range(self.span.start, self.span.end):
+            text = block(index, text)
+        return text[:, -hidden.shape[1] :]
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class FakeSwarm:
+    """Servers by name, the earlier the better; one that failed comes last.
+
+    ``failures`` holds, for each exchange with a server from now on, whether it fails.
+    """
+
+    num_blocks = BLOCKS
+
+    def __init__(self, **servers: tuple[int, int]) -> None:
+        self.servers = {name: FakeSpan(name, *span) for name, span in servers.items()}
+        self.streams: list[FakeStream] = []
+        self.failures: dict[str, list[bool]] = {}
+        self.gate: asyncio.Event | None = None
+
+    async def before_exchange(self, server: str) -> None:
+        if self.gate is not None:
+            await self.gate.wait()
+        if (failures := self.failures.get(server)) and failures.pop(0):
+            raise ConnectionError(server)
+
+    async def find(self, start: int, end: int, max_length: int) -> list[FakeSpan]:
+        found: list[FakeSpan] = []
+        while start < end:
+            fitting = (span for span in self.servers.values() if span.start <= start < span.end)
+            if (best := next(fitting, None)) is None:
+                raise LookupError(f"nobody has block {start}")
+            found.append(FakeSpan(best.server, start, min(best.end, end)))
+            start = found[-1].end
+        return found
+
+    def open(self, span: FakeSpan, max_length: int) -> FakeStream:
+        self.streams.append(FakeStream(self, span, max_length))
+        return self.streams[-1]
+
+    def succeeded(self, span: FakeSpan) -> None:
+        assert span.server in self.servers
+
+    def failed(self, span: FakeSpan | None) -> None:
+        if span is not None:
+            self.servers[span.server] = self.servers.pop(span.server)
+
+    def lengths(self, server: str) -> list[list[int]]:
+        """For each session of a server, how many tokens its messages had."""
+        return [
+            [part.shape[1] for part in stream.received]
+            for stream in self.streams
+            if stream.span.server == server
+        ]
+
+
+TEXT = torch.randint(0, 97, (1, 1400, 2), generator=torch.Generator().manual_seed(0)).float()
+WHOLE = whole_model(TEXT)
+
+
+def chain(swarm: FakeSwarm, patience: float = 60.0) -> Chain:
+    """Time stands still for it but for one second at each look."""
+    seconds = itertools.count()
+    return Chain(swarm, TEXT.shape[1], patience, lambda: float(next(seconds)))
+
+
+async def speak(one: Chain, *lengths: int) -> None:
+    """Send the next tokens of the text in steps of these lengths, and check what comes out."""
+    for length in lengths:
+        begin = one.position
+        outputs = await one.step(TEXT[:, begin : begin + length])
+        assert outputs.equal(WHOLE[:, begin : begin + length])
+        assert one.position == begin + length
+
+
+async def test_every_server_hears_each_token_once() -> None:
+    swarm = FakeSwarm(a=(0, 2), b=(1, 4))
+    await speak(chain(swarm), 5, 1, 1)
+    assert swarm.lengths("a") == swarm.lengths("b") == [[5, 1, 1]]
+    assert swarm.streams[1].span == FakeSpan("b", 2, 4)
+    assert swarm.streams[0].steps == swarm.streams[1].steps
+    assert len(set(swarm.streams[0].steps)) == 3
+
+
+async def test_servers_push_to_those_behind_them_once_all_have_begun() -> None:
+    swarm = FakeSwarm(a=(0, 1), b=(1, 2), c=(2, 4))
+    await speak(chain(swarm), 5, 1)
+    assert [stream.followers for stream in swarm.streams] == [[[], ["b", "c"]], [[], ["c"]], [[], []]]
+
+
+@pytest.mark.parametrize("lost", ["a", "b", "c"])
+@pytest.mark.parametrize("at", [0, 1, 3])
+async def test_a_server_takes_over_and_those_behind_it_notice_nothing(lost: str, at: int) -> None:
+    servers = {"a": (0, 1), "b": (1, 2), "c": (2, 4)}
+    swarm = FakeSwarm(**servers, spare=servers[lost])
+    swarm.failures[lost] = [step == at for step in range(4)]
+    one = chain(swarm)
+    await speak(one, 5, 1, 1, 1)
+    await one.close()
+    heard = sum([5, 1, 1][:at]) + [5, 1, 1, 1][at]
+    assert sum(swarm.lengths("spare")[0]) == 8
+    assert swarm.lengths("spare")[0][0] == heard
+    assert all(swarm.lengths(other) == [[5, 1, 1, 1]] for other in servers if other != lost)
+    assert all(stream.closed for stream in swarm.streams)
+    (spare,) = [stream for stream in swarm.streams if stream.span.server == "spare"]
+    assert spare.followers[0] == [], "what it says first is more than the others lack"
+
+
+async def test_two_servers_take_the_place_of_one_and_hear_a_long_text_in_parts() -> None:
+    swarm = FakeSwarm(first=(0, 1), whole=(1, 4), left=(1, 3), right=(3, 4))
+    swarm.failures["whole"] = [False] * 3 + [True]
+    await speak(chain(swarm), 512, 512, 200, 1, 1)
+    assert swarm.lengths("left") == swarm.lengths("right") == [[512, 512, 201, 1]]
+    assert swarm.lengths("first") == [[512, 512, 200, 1, 1]]
+
+
+async def test_successors_fail_too() -> None:
+    swarm = FakeSwarm(a=(0, 2), b=(2, 4), a2=(0, 1), a3=(1, 2), a4=(0, 2))
+    swarm.failures = {"a": [False, True], "a2": [False, True], "a3": [True], "b": [False, False, True]}
+    one = chain(swarm)
+    await speak(one, 9, 1, 1, 1)
+    assert [stream.span.server for stream in swarm.streams][:4] == ["a", "b", "a2", "a3"]
+    await one.close()
+    assert all(stream.closed for stream in swarm.streams)
+
+
+async def test_when_patience_ends_the_text_is_where_it_was_and_the_step_can_be_tried_again() -> None:
+    swarm = FakeSwarm(a=(0, 2), b=(2, 4))
+    one = chain(swarm, patience=0.0)
+    await speak(one, 5, 1)
+    swarm.failures["b"] = [True]
+    with pytest.raises(ConnectionError, match="b"):
+        await one.step(TEXT[:, 6:7])
+    assert one.position == 6
+    await speak(one, 1, 2)
+    assert swarm.lengths("a") == [[5, 1, 1], [7, 2]]
+    assert swarm.lengths("b") == [[5, 1], [7, 2]]
+
+
+async def test_nobody_has_the_blocks() -> None:
+    swarm = FakeSwarm(a=(0, 2))
+    with pytest.raises(LookupError, match="block 2"):
+        await chain(swarm, patience=0.0).step(TEXT[:, :3])
+    assert swarm.streams == []
+
+
+async def test_a_cancelled_step_frees_its_servers_and_changes_nothing() -> None:
+    swarm = FakeSwarm(a=(0, 4))
+    one = chain(swarm)
+    await speak(one, 5)
+    swarm.gate = asyncio.Event()
+    step = asyncio.create_task(one.step(TEXT[:, 5:6]))
+    await asyncio.sleep(0)
+    step.cancel()
+    await asyncio.wait([step])
+    await one.close()
+    assert swarm.streams[0].closed
+    swarm.gate = None
+    await speak(one, 1)
+    assert swarm.lengths("a") == [[5], [6]]
