@@ -4,21 +4,22 @@ Servers of both kinds run from the start and are asked in turns, so that a machi
 alike. Prints one line of JSON: way → streams → tokens a second.
 """
 
+import asyncio
 import json
 import statistics
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from services.common.settings import SwarmSettings
+from services.swarm.client.session import AsyncSession
 from services.swarm.model import SwarmModel
 from tests.swarm_processes import Swarm, until_served
 
@@ -38,30 +39,36 @@ def prompts(streams: int, vocabulary: int) -> list[list[int]]:
     return tokens
 
 
+class Likeliest:
+    """Chooses the likeliest token."""
+
+    @classmethod
+    def choose_all(cls, choosers: Sequence[Any], logits: torch.Tensor) -> list[int | Exception]:
+        """See :class:`services.swarm.client.ends.Chooser`."""
+        tokens: list[int | Exception] = logits.argmax(dim=-1).tolist()
+        return tokens
+
+
 def through_swarm(model: SwarmModel, texts: list[list[int]]) -> float:
     """Return tokens a second of all streams together, from the first step to the last; prompts are not counted."""
-    together = threading.Barrier(len(texts) + 1)
+    return asyncio.run(_through_swarm(model, texts))
 
-    def run(prompt: list[int]) -> None:
-        session = model.open_session(PROMPT_TOKENS + NEW_TOKENS)
-        try:
-            token = int(session.step(prompt).argmax())
-            together.wait()
-            for _ in range(NEW_TOKENS):
-                token = int(session.step([token]).argmax())
-            together.wait()
-        finally:
-            session.close()
 
-    with ThreadPoolExecutor(len(texts)) as threads:
-        running = [threads.submit(run, prompt) for prompt in texts]
-        together.wait()
+async def _through_swarm(model: SwarmModel, texts: list[list[int]]) -> float:
+    sessions = [model.open_session(PROMPT_TOKENS + NEW_TOKENS) for _ in texts]
+
+    async def go_on(session: AsyncSession, token: int) -> None:
+        for _ in range(NEW_TOKENS):
+            token = await session.next_token([token], Likeliest())
+
+    try:
+        asked = zip(sessions, texts, strict=True)
+        first = await asyncio.gather(*(session.next_token(text, Likeliest()) for session, text in asked))
         start = time.perf_counter()
-        together.wait()
-        seconds = time.perf_counter() - start
-        for one in running:
-            one.result()
-    return len(texts) * NEW_TOKENS / seconds
+        await asyncio.gather(*(go_on(session, token) for session, token in zip(sessions, first, strict=True)))
+        return len(texts) * NEW_TOKENS / (time.perf_counter() - start)
+    finally:
+        await asyncio.gather(*(session.close() for session in sessions))
 
 
 def by_itself(model: PreTrainedModel, texts: list[list[int]]) -> float:
@@ -88,7 +95,7 @@ def main() -> None:
             server.until_logged("serving")
             client = stack.enter_context(swarm.client(settings.model, dtype=DTYPE))
             until_served(client)
-            ways[scheduler] = lambda texts, client=client: through_swarm(client, texts)  # type: ignore[misc]
+            ways[scheduler] = lambda texts, model=client.model: through_swarm(model, texts)  # type: ignore[misc]
         plain = AutoModelForCausalLM.from_pretrained(
             settings.models_dir / settings.model, dtype=getattr(torch, DTYPE)
         )
