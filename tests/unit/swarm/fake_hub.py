@@ -22,7 +22,7 @@ class FakeHub:
         url: where the hub is reached.
         gated: refuse everybody without a token.
         stalled: let nobody have the weights before this event.
-        downloads: names of the files that were sent whole, in order.
+        downloads: names of the files that were asked for, in order.
         tokens: what callers wrote into ``Authorization``.
     """
 
@@ -81,9 +81,9 @@ class _Handler(BaseHTTPRequestHandler):
         if with_body and name.endswith(".safetensors") and self.hub.stalled is not None:
             self.hub.stalled.wait()
         etag = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"'}
-        self._send(200, content, etag, with_body=with_body)
         if with_body:
-            self.hub.downloads.append(name)
+            self.hub.downloads.append(name)  # before whoever asks can go on
+        self._send(200, content, etag, with_body=with_body)
 
     def _refuse(self, status: int, code: str, *, with_body: bool) -> None:
         self._send(status, b"{}", {"X-Error-Code": code, "X-Error-Message": code}, with_body=with_body)
