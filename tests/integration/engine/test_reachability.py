@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from hivemind import DHT
 
@@ -34,12 +35,20 @@ class OpenSwarm:
 @pytest.fixture
 def open_swarm(tmp_path: Path) -> Iterator[OpenSwarm]:
     """A first peer, which does not call others back, and a second, which does."""
+    before = psutil.Process().children(recursive=True)
     swarm = OpenSwarm(tmp_path)
     swarm.add()
     swarm.add()
     yield swarm
     for peer in swarm.peers:
         peer.shutdown()
+    # Who helps others to know does so until its process ends, which is this one here
+    left = [
+        one for one in psutil.Process().children(recursive=True) if one not in before and one.name() == "p2pd"
+    ]
+    for daemon in left:
+        daemon.kill()
+    psutil.wait_procs(left, 10)
 
 
 def test_who_cannot_be_told_is_taken_as_reached(open_swarm: OpenSwarm) -> None:
