@@ -168,11 +168,11 @@ class Engine:
             for name in names:
                 self._client.volumes.get(name).remove()
 
-    def last_log_line(self, identity: str) -> str:
-        """Return the newest line that a container wrote, or an empty text."""
+    def last_log_lines(self, identity: str, count: int) -> list[str]:
+        """Return the newest lines that a container wrote, the latest last."""
         with _doing("reading a log"):
-            raw = self._client.containers.get(identity).logs(tail=1)
-            return str(raw.decode(errors="replace").strip())
+            raw = self._client.containers.get(identity).logs(tail=count)
+            return str(raw.decode(errors="replace").strip()).splitlines()
 
     def log_lines(self, identity: str, *, tail: int, follow: bool) -> Iterator[str]:
         """Yield lines of a container's log, each beginning with its RFC 3339 time and a space."""

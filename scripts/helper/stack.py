@@ -22,6 +22,8 @@ _MEANING = {
     "health": "health page is up",
 }
 _ENDED = ("exited", "dead", "restarting")
+_ERROR = re.compile(r"\b(ERROR|CRITICAL)\b")
+_LINES_OF_A_START = 50
 _LOADED = re.compile(r"\bloaded block\b.*?\bdone\W+(\d+)\W+of\W+(\d+)")
 
 
@@ -37,8 +39,8 @@ class ContainerEngine(Protocol):
     def restart(self, identity: str) -> None:
         """Stop and start a container."""
 
-    def last_log_line(self, identity: str) -> str:
-        """Return a container's newest line."""
+    def last_log_lines(self, identity: str, count: int) -> list[str]:
+        """Return a container's newest lines, the latest last."""
 
 
 class ContainerMaker(Protocol):
@@ -180,7 +182,7 @@ class Stack:
             raise self._failure(container, f"ended with exit code {container.exit_code}")
         if container.health == "unhealthy":
             raise self._failure(container, "is unhealthy")
-        line = self._engine.last_log_line(container.identity)
+        line = "".join(self._engine.last_log_lines(container.identity, 1))
         loaded = _LOADED.search(line)
         if loaded and waited.shown.get(service) != loaded[0]:
             waited.shown[service] = loaded[0]
@@ -189,7 +191,9 @@ class Stack:
             self._steps.live(f"{service}: {line[:100]}" if line else f"waiting for {service}")
 
     def _failure(self, container: Container, what: str) -> Unavailable:
-        line = self._engine.last_log_line(container.identity)
+        lines = self._engine.last_log_lines(container.identity, _LINES_OF_A_START)
+        # The engine may have started it again meanwhile, whose first lines say nothing of the failure
+        line = next((one for one in reversed(lines) if _ERROR.search(one)), lines[-1] if lines else "")
         said = f": {line[:300]}" if line else ""
         return Unavailable(
             f"{container.service} {what}{said}",

@@ -78,8 +78,8 @@ class FakeEngine:
         if service == self.full_disk_at:
             resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
 
-    def last_log_line(self, identity: str) -> str:
-        return self.lines.get(identity.removeprefix("id-"), "")
+    def last_log_lines(self, identity: str, count: int) -> list[str]:
+        return self.lines.get(identity.removeprefix("id-"), "").splitlines()[-count:]
 
     def runtimes(self) -> frozenset[str]:
         return frozenset()

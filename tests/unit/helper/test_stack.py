@@ -30,8 +30,8 @@ class FakeEngine:
     def restart(self, identity: str) -> None:
         self._begin("restart", identity)
 
-    def last_log_line(self, identity: str) -> str:
-        return self.lines[self._service(identity)]
+    def last_log_lines(self, identity: str, count: int) -> list[str]:
+        return self.lines[self._service(identity)].splitlines()[-count:]
 
     def create(self) -> None:
         self.done.append("create")
@@ -143,6 +143,14 @@ def test_a_container_that_ends_is_reported_at_once_with_its_last_line() -> None:
         "./scripts/calyx logs server shows more"
     )
     assert bench.time.seconds < 20
+
+
+def test_why_a_container_ended_is_told_although_it_runs_again() -> None:
+    bench = Bench()
+    bench.engine.fate["server"] = {"restarts": 1}
+    bench.engine.lines["server"] = "12:00:01Z ERROR server no peer answers\n12:00:02Z INFO server starting"
+
+    assert "server no peer answers" in bench.refuse()
 
 
 def test_a_container_that_the_engine_started_again_meanwhile_is_reported() -> None:
