@@ -1,8 +1,6 @@
 """A disk that takes no more: whatever fails then leaves nothing half done, and works once there is room."""
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,17 +11,7 @@ from services.authority.state_folder import new_secret_file
 from services.common.errors import Broken, Unavailable
 from services.common.token import JoinToken
 from tests.unit.authority.authority_fakes import Clock, Pool, bearer, public_key
-
-
-@contextmanager
-def full_disk() -> Iterator[None]:
-    """Let every write to a file of this process fail, SQLite's and Python's alike."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+from tests.unit.full_disk import full_disk
 
 
 def everything(pool: Pool) -> dict[str, object]:

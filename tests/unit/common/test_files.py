@@ -1,7 +1,6 @@
 """A file in the place of another."""
 
 import os
-import resource
 import stat
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from services.common.errors import Broken
 from services.common.files import replace_file
+from tests.unit.full_disk import full_disk
 
 
 def mode(path: Path) -> int:
@@ -50,13 +50,8 @@ def test_a_place_that_cannot_be_written_is_named_and_nothing_left(tmp_path: Path
 def test_a_disk_that_takes_no_more_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_text("old")
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1, limits[1]))
-    try:
-        with pytest.raises(Broken, match=f"writing {path}: File too large"):
-            replace_file(path, "new")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    with full_disk(), pytest.raises(Broken, match=f"writing {path}: File too large"):
+        replace_file(path, "new")
 
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -1,7 +1,7 @@
 """A machine that joins: its engine and its programs are fakes, and everything that is asked of them is kept."""
 
 import json
-import resource
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from scripts.helper.one_off import Surroundings
 from scripts.helper.pools import Pool, Pools
 from scripts.helper.shell import Finished
 from services.common.errors import CalyxError
+from tests.unit.full_disk import full_disk
 from tests.unit.helper.helper_fakes import FakeShell, FakeTime, Written, container
 
 SERVICES = {
@@ -36,6 +37,7 @@ class FakeEngine:
         self.fate: dict[str, dict[str, Any]] = {}
         self.lines: dict[str, str] = {}
         self.full_disk_at = ""
+        self.effects = ExitStack()
         shell.when["docker compose --ansi"] = self._compose
 
     def _compose(self) -> None:
@@ -76,7 +78,7 @@ class FakeEngine:
         ports = ((8000, 8000), (8080, 8080)) if service == "vpn" else ()
         self.there[service] = container(service, **({"ports": ports} | self.fate.get(service, {})))
         if service == self.full_disk_at:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1, resource.RLIM_INFINITY))
+            self.effects.enter_context(full_disk())
 
     def last_log_lines(self, identity: str, count: int) -> list[str]:
         return self.lines.get(identity.removeprefix("id-"), "").splitlines()[-count:]
@@ -118,7 +120,8 @@ class Bench:
         pool = self.pool(*words)
         token = build_parser().parse_args(["join", *words]).token
         options = join.JoinOptions(token, yes=True, timeout=100)
-        join.run(self.context.of(pool), pool, options, self._prepare, FakeTime().timer)
+        with self.engine.effects:
+            join.run(self.context.of(pool), pool, options, self._prepare, FakeTime().timer)
 
     def _prepare(self, context: Context, *, yes: bool) -> FakeEngine:
         self.prepared += 1

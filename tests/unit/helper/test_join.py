@@ -1,8 +1,6 @@
 """``join`` from the first check to the last line, on a machine whose engine and programs are fakes."""
 
-import resource
 import socket
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,12 +30,8 @@ def _free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        yield Bench(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
 
 
 def test_a_worker_takes_its_place_before_anything_else_is_made(bench: Bench) -> None:
