@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
+from hivemind.p2p import PeerID
 from petals.client.routing import RemoteSequenceManager
 from petals.data_structures import RemoteSpanInfo
 
@@ -83,13 +85,28 @@ class PetalsRoutes:
 
     def failed(self, span: RemoteSpanInfo | None) -> None:
         """Avoid a server for a while, or (None) read the DHT again."""
-        peer = None if span is None else span.peer_id
-        if peer is not None:
-            self._capabilities.forget(peer)
-        self._sequence.on_request_failure(peer)
-        if self._sequence.ready.is_set():
-            # Petals would offer the same server again until it next reads the DHT by itself
-            self._sequence.update(wait=False)
+        if span is not None:
+            self._capabilities.forget(span.peer_id)
+            self._sequence.state.banned_peers.register_failure(span.peer_id)
+            if self._others_have_all_without(span.peer_id):
+                return
+        self._sequence.update(wait=False)
+
+    def _others_have_all_without(self, peer: PeerID) -> bool:
+        """Leave a server out of what is known, if every block has another one.
+
+        Reading the DHT instead takes seconds just then: the server that is gone was one of its nodes.
+        """
+        with self._sequence.lock_changes:
+            info = self._sequence.state.sequence_info
+            others = [
+                replace(block, servers={one: what for one, what in block.servers.items() if one != peer})
+                for block in info.block_infos
+            ]
+            if not all(block.servers for block in others):
+                return False
+            info.update_(others)
+        return True
 
 
 def ranges(blocks: Sequence[int]) -> str:

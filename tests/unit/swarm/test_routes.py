@@ -1,0 +1,116 @@
+"""Which servers a text is sent to when some of them fail."""
+
+import asyncio
+import threading
+
+import pytest
+from hivemind.dht.node import Blacklist
+from hivemind.p2p import PeerID
+from petals.client.config import ClientConfig
+from petals.client.routing import RemoteSequenceManager
+from petals.client.routing.sequence_info import RemoteSequenceInfo
+from petals.client.routing.sequence_manager import SequenceManagerState
+from petals.client.routing.spending_policy import NoSpendingPolicy
+from petals.data_structures import RemoteModuleInfo, ServerInfo, ServerState
+from petals.utils.ping import PingAggregator
+
+from services.swarm.client.routes import MissingBlocks, PetalsRoutes
+
+BLOCKS = 4
+UIDS = tuple(f"model.{index}" for index in range(BLOCKS))
+ONE, OTHER, HALF = (PeerID(bytes([number] * 32)) for number in range(3))
+
+
+class FakeThread:
+    """Petals' thread that reads the DHT: it does so when a test lets it."""
+
+    def __init__(self) -> None:
+        self.ready, self.trigger = threading.Event(), threading.Event()
+
+    def is_alive(self) -> bool:
+        return True
+
+
+class FakeSequence(RemoteSequenceManager):
+    """Petals' own choice among servers, which are those that the test names."""
+
+    def __init__(self, *spans: tuple[PeerID, range]) -> None:
+        self.config = ClientConfig()
+        self.state = SequenceManagerState(
+            sequence_info=RemoteSequenceInfo.make_empty(UIDS), banned_peers=Blacklist(30, 2)
+        )
+        self.lock_changes, self._thread_start_lock = threading.Lock(), threading.Lock()
+        self.policy = NoSpendingPolicy()
+        self.ping_aggregator = PingAggregator(None)
+        self._thread = FakeThread()
+        self.read_dht(*spans)
+
+    def read_dht(self, *spans: tuple[PeerID, range]) -> None:
+        servers = {
+            peer: (blocks, ServerInfo(ServerState.ONLINE, 1.0, blocks.start, blocks.stop))
+            for peer, blocks in spans
+        }
+        self.state.sequence_info.update_(
+            [
+                RemoteModuleInfo(
+                    uid, {peer: info for peer, (blocks, info) in servers.items() if index in blocks}
+                )
+                for index, uid in enumerate(UIDS)
+            ]
+        )
+        self._thread.trigger.clear()
+        self._thread.ready.set()
+
+    @property
+    def reads_dht(self) -> bool:
+        return self._thread.trigger.is_set()
+
+
+async def found(routes: PetalsRoutes) -> list[tuple[PeerID, int, int]]:
+    async with asyncio.timeout(5):
+        return [(span.peer_id, span.start, span.end) for span in await routes.find(0, BLOCKS, 10)]
+
+
+async def test_a_server_that_failed_is_replaced_without_reading_the_dht() -> None:
+    sequence = FakeSequence((ONE, range(BLOCKS)), (OTHER, range(BLOCKS)))
+    routes = PetalsRoutes(sequence)
+    [first] = await routes.find(0, BLOCKS, 10)
+    others = {ONE, OTHER} - {first.peer_id}
+
+    routes.failed(first)
+
+    assert await found(routes) == [(peer, 0, BLOCKS) for peer in others]
+    assert first.peer_id in sequence.state.banned_peers
+    assert not sequence.reads_dht
+
+
+async def test_a_server_without_another_for_all_its_blocks_is_kept_until_the_dht_is_read() -> None:
+    sequence = FakeSequence((ONE, range(BLOCKS)), (HALF, range(2)))
+    routes = PetalsRoutes(sequence)
+    [span] = await routes.find(2, BLOCKS, 10)
+
+    routes.failed(span)
+    assert sequence.reads_dht
+    sequence.read_dht((HALF, range(2)), (OTHER, range(2, BLOCKS)))
+
+    assert await found(routes) == [(HALF, 0, 2), (OTHER, 2, BLOCKS)]
+
+
+async def test_blocks_without_any_server_are_named() -> None:
+    routes = PetalsRoutes(FakeSequence((HALF, range(2))))
+
+    with pytest.raises(MissingBlocks, match="no server for blocks 2:4"):
+        await routes.find(0, BLOCKS, 10)
+
+
+async def test_finding_waits_for_what_is_being_read() -> None:
+    sequence = FakeSequence((HALF, range(2)))
+    routes = PetalsRoutes(sequence)
+    routes.failed(None)
+    assert sequence.reads_dht
+
+    finding = asyncio.ensure_future(found(routes))
+    await asyncio.sleep(0)
+    sequence.read_dht((HALF, range(2)), (OTHER, range(2, BLOCKS)))
+
+    assert await finding == [(HALF, 0, 2), (OTHER, 2, BLOCKS)]
