@@ -116,7 +116,7 @@ def _count_blocks(wanted: int | None, model: ModelSpec, options: SpanOptions) ->
     if wanted is not None:
         return min(wanted, depth)
     reserve = GPU_RESERVE if options.device.type == "cuda" else CPU_RESERVE
-    cache = cache_bytes_per_token(model.anatomy.config, options.dtype) * options.attn_cache_tokens
+    cache = cache_bytes_per_token(model.anatomy, options.dtype) * options.attn_cache_tokens
     weights = block_bytes(model.anatomy, options.dtype)
     fitting = blocks_that_fit(free_memory(options.device), reserve, weights, cache)
     logger.info("counted blocks that fit into free memory", extra={"fitting": fitting, "model": depth})

@@ -96,7 +96,11 @@ class ModelFiles:
         """
         # Looked at first, because transformers explains an architecture that it does not know at great length
         raw, _ = self._load("configuration", PreTrainedConfig.get_config_dict)
-        require_verified(raw.get("model_type") if isinstance(raw, dict) else None, self.name)
+        model_type = raw.get("model_type") if isinstance(raw, dict) else None
+        require_verified(model_type, self.name, self._config)
+        return self._config()
+
+    def _config(self) -> PreTrainedConfig:
         config: PreTrainedConfig = self._load(
             "configuration", partial(AutoConfig.from_pretrained, trust_remote_code=False)
         )

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from services.common.errors import Broken
 from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.block import DecoderBlock
+from services.swarm.family.hollow import argument_names
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.files import ModelFiles
 
@@ -90,7 +91,8 @@ def load_ends(
         files: where the weights are.
         anatomy: the model's parts.
         dtype: type of the weights.
-        middle: called as a decoder layer would be, once per pass, with hidden states [batch, tokens, hidden].
+        middle: called once per pass with hidden states [batch, tokens, hidden] and ``past_key_values``; returns
+            hidden states of the same shape.
         mixin: a class put in front of the model's own; it finds the list that holds ``middle`` by its attribute
             ``layers_name``.
 
@@ -105,8 +107,25 @@ def load_ends(
     weights = files.weights(lambda name: anatomy.block_of(name) is None)
     shell = _only(anatomy.causal_lm_class, build, mixin, layers_name=anatomy.layers_name)
     model = _load_exactly(shell, anatomy, weights, dtype, f"the ends of {files.name}")
+    _call_as_layer(middle, anatomy)
     getattr(model.base_model, anatomy.layers_name).append(middle)
     return model
+
+
+def _call_as_layer(middle: nn.Module, anatomy: Anatomy) -> None:
+    """Let the model call ``middle`` as it calls its layers, whatever it names the cache and expects in return."""
+    contract = anatomy.contract
+    names = argument_names(anatomy.layer_classes[0])
+
+    def take(
+        _: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = dict(zip(names, inputs[1:], strict=False)) | named
+        return inputs[:1], {"past_key_values": given.get(contract.cache_name)}
+
+    middle.register_forward_pre_hook(take, with_kwargs=True)
+    if contract.in_tuple:
+        middle.register_forward_hook(lambda _, inputs, output: (output,))
 
 
 def block_bytes(anatomy: Anatomy, dtype: torch.dtype) -> int:

@@ -55,7 +55,7 @@ class SwarmModel:
         generation = spec.files.generation_config()
         self.name: str = spec.files.name
         self.tokenizer: PreTrainedTokenizerBase = spec.files.tokenizer()
-        self.max_length: int = config.max_position_embeddings
+        self.max_length: int = spec.anatomy.max_length
         self.vocab_size: int = config.vocab_size
         self.num_blocks: int = spec.num_blocks
         self.dtype: torch.dtype = ends.dtype

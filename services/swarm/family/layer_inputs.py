@@ -1,39 +1,17 @@
 """What a model would hand to each of its layers in one step: masks, positions, rotary embeddings.
 
 Every architecture of transformers computes these in its own ``forward``. Instead of imitating each, we let that
-``forward`` run with recorders in the place of the layers, once per step for all blocks together.
+``forward`` run without weights and layers, once per step for all blocks together.
 """
 
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import nn
-from transformers import PreTrainedModel
 from transformers.cache_utils import Cache
 
+from services.common.errors import InvalidInput
 from services.swarm.family.anatomy import Anatomy
-
-
-class _Recorder(nn.Module):
-    """Stands for one decoder layer; keeps the keyword arguments that the model passes to it."""
-
-    recorded: dict[str, Any]
-
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        self.recorded = kwargs
-        return hidden_states
-
-
-def _hollow_class(anatomy: Anatomy) -> type[PreTrainedModel]:
-    def __init__(self: PreTrainedModel, config: Any) -> None:
-        anatomy.base_class.__init__(self, config)
-        for name, child in list(self.named_children()):
-            if name == anatomy.layers_name:
-                setattr(self, name, nn.ModuleList(_Recorder() for _ in child))
-            elif any(True for _ in child.parameters()):
-                setattr(self, name, nn.Identity())
-
-    return type(f"Hollow{anatomy.base_class.__name__}", (anatomy.base_class,), {"__init__": __init__})
+from services.swarm.family.hollow import Hollow
 
 
 class LayerInputs:
@@ -46,11 +24,16 @@ class LayerInputs:
     """
 
     def __init__(self, anatomy: Anatomy, dtype: torch.dtype, device: torch.device) -> None:
-        hollow = _hollow_class(anatomy).from_pretrained(
-            None, config=anatomy.config, state_dict={}, dtype=dtype
+        self._hollow = Hollow(
+            anatomy.config,
+            anatomy.base_class,
+            anatomy.layers_name,
+            anatomy.layer_classes,
+            anatomy.contract.in_tuple,
+            dtype,
+            device,
         )
-        self._hollow = hollow.to(device).eval()
-        self._recorders: nn.ModuleList = getattr(self._hollow, anatomy.layers_name)
+        self._cache_name, self._exact_length = anatomy.contract.cache_name, anatomy.exact_length
         self._step: tuple[int, torch.Size, bool] | None = None
         self._inputs: list[dict[str, Any]] = []
 
@@ -64,14 +47,16 @@ class LayerInputs:
             hidden_states: [batch, tokens, hidden]; only its shape, type and device matter.
             position: how many tokens the session has processed before these.
             past: the layer's cache, which goes into the arguments; None for a pass without a cache.
+
+        Raises:
+            InvalidInput: the text is longer than the positions of this model can be kept for.
         """
         step = (position, hidden_states.shape, past is None)
         if step != self._step:
-            with torch.no_grad():
-                self._hollow(inputs_embeds=hidden_states, past_key_values=past, use_cache=past is not None)
-            self._inputs = [cast(_Recorder, recorder).recorded for recorder in self._recorders]
-            self._step = step
-        return self._inputs[block] | {"past_key_values": past}
+            self._require_exact(position + hidden_states.shape[1])
+            self._hollow.run(hidden_states, past)
+            self._inputs, self._step = self._hollow.inputs(), step
+        return self._inputs[block] | {self._cache_name: past}
 
     def packed(self, hidden_states: torch.Tensor, positions: torch.Tensor) -> list[dict[str, Any]]:
         """Return the keyword arguments for all layers when tokens of several texts lie in one row.
@@ -79,13 +64,22 @@ class LayerInputs:
         Args:
             hidden_states: [1, tokens, hidden].
             positions: each token's place in its own text, [1, tokens].
+
+        Raises:
+            NotImplementedError: how a token is turned depends on the longest text in the row.
         """
+        if self._exact_length is not None:
+            raise NotImplementedError("its positions depend on the length of the text")
         # A mask of four dimensions is passed on as it is, so that none is made; whoever attends knows whose tokens
         # these are
         no_mask = torch.empty(1, 1, 1, 1, dtype=hidden_states.dtype, device=hidden_states.device)
-        with torch.no_grad():
-            self._hollow(
-                inputs_embeds=hidden_states, position_ids=positions, attention_mask=no_mask, use_cache=False
-            )
+        self._hollow.run(hidden_states, None, position_ids=positions, attention_mask=no_mask)
         self._step = None
-        return [cast(_Recorder, recorder).recorded for recorder in self._recorders]
+        return self._hollow.inputs()
+
+    def _require_exact(self, length: int) -> None:
+        if self._exact_length is not None and length > self._exact_length:
+            raise InvalidInput(
+                f"a text of {length} tokens: beyond {self._exact_length}, each token would change all positions",
+                f"keep to {self._exact_length} tokens with this model",
+            )

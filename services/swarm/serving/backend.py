@@ -66,7 +66,7 @@ class BlockBackend(TransformerBackend):
             (hidden, BatchTensorDescriptor((), dtype=dtype), BatchTensorDescriptor((), dtype=torch.int64)),
             {},
         )
-        self.cache_bytes_per_token = {device: cache_bytes_per_token(block.config, dtype)}
+        self.cache_bytes_per_token = {device: cache_bytes_per_token(block.anatomy, dtype)}
 
     def _pool(self, function: object, max_task_tokens: int, name: str) -> BytesTaskPool:
         return BytesTaskPool(

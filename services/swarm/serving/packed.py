@@ -236,7 +236,7 @@ class PackedSpan:
             for number, index in enumerate(blocks):
                 block = self._blocks[index]
                 cache = _PackedCache(self._keys[number], self._values[number], batch)
-                arguments = given[block.index] | {"past_key_values": cache, "packed": cache}
+                arguments = given[block.index] | {block.anatomy.contract.cache_name: cache, "packed": cache}
                 output = block.layer(hidden, **arguments)
                 hidden = output[0] if isinstance(output, tuple) else output
         return hidden[0]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 
 from services.swarm.family.block import DecoderBlock
+from services.swarm.family.examination import NONSENSE
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.serving.packed import PackedSpan, Piece
 
@@ -41,8 +42,8 @@ def differs_in_batches(
             with torch.inference_mode():
                 alone = block.step(hidden[None], rows[0], rows[1], position)[0]
                 beside = span.run(torch.cat([neighbour, hidden]), pieces, range(number, number + 1))[1:]
-        except (NotImplementedError, TypeError, RuntimeError) as error:
-            return f"block {block.index}: {error}"
+        except NONSENSE as error:
+            return f"block {block.index}: {error!r}"
         if not (beside - alone).norm() <= _TOLERANCE[dtype] * alone.norm():
             return f"block {block.index} computes something else beside other sessions"
     return None

@@ -114,8 +114,7 @@ class SpanServer:
         self._announcer.announce(ServerState.ONLINE)
 
     def _cache_bytes_per_token(self) -> int:
-        config, dtype = self._model.anatomy.config, self._options.dtype
-        return cache_bytes_per_token(config, dtype) * len(self.span)
+        return cache_bytes_per_token(self._model.anatomy, self._options.dtype) * len(self.span)
 
     def _start_announcing(self) -> ModuleAnnouncerThread:
         options, files = self._options, self._model.files

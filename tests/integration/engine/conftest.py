@@ -1,4 +1,4 @@
-"""Tiny models of every architecture, and a bootstrap peer for each file of tests."""
+"""Tiny models of some architectures, and a bootstrap peer for each file of tests."""
 
 import re
 from collections.abc import Generator, Iterator
@@ -7,17 +7,18 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.integration.engine.reference import VARIANTS
 from tests.swarm_processes import Swarm
-from tests.unit.swarm.tiny_models import CONFIGS, save_tiny_model
+from tests.unit.swarm.tiny_models import save_tiny_model
 
 _RUNNING = pytest.StashKey[Swarm]()
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ``tiny/<variant>-sharded`` and ``tiny/<variant>-single`` of every architecture."""
+    """A folder with ``tiny/<variant>-sharded`` and ``tiny/<variant>-single`` of some architectures."""
     folder = tmp_path_factory.mktemp("models")
-    for variant in CONFIGS:
+    for variant in VARIANTS:
         save_tiny_model(folder / "tiny" / f"{variant}-sharded", variant)
         save_tiny_model(folder / "tiny" / f"{variant}-single", variant, max_shard_size="1GB")
     return folder

@@ -7,7 +7,10 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from tests.blocking_client import BlockingClient, BlockingSession
-from tests.unit.swarm.tiny_models import VOCABULARY
+from tests.unit.swarm.tiny_sizes import VOCABULARY
+
+VARIANTS = ("llama", "llama-3.1", "mixtral", "gemma2", "gemma3", "falcon-40b", "bloom")
+"""Those that differ most in what models and layers exchange; unit tests take all."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 import services.swarm  # noqa: F401 - Petals works behind the patches alone
 from tests.swarm_processes import Swarm, until_served
-from tests.unit.swarm.tiny_models import VOCABULARY
+from tests.unit.swarm.tiny_sizes import VOCABULARY
 
 MODEL = "tiny/llama-3.1-sharded"
 

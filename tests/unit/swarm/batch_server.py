@@ -16,7 +16,8 @@ from services.swarm.serving.arena import Arena, _Opened
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.scheduler import Scheduler, Step
 from services.swarm.spec import ModelSpec
-from tests.unit.swarm.tiny_models import BLOCKS, save_tiny_model
+from tests.unit.swarm.tiny_models import save_tiny_model
+from tests.unit.swarm.tiny_sizes import BLOCKS
 
 CPU = torch.device("cpu")
 ARENA_TOKENS = 160

@@ -1,12 +1,23 @@
-"""Servers of tiny models that run batches, one of each variant."""
+"""Servers of tiny models that run batches, one of each variant; these tests have one thread."""
+
+from collections.abc import Iterator
 
 import pytest
+import torch
 
 from tests.unit.swarm.batch_server import Parts, Server, make_parts, make_server
-from tests.unit.swarm.tiny_models import CONFIGS
 
 
-@pytest.fixture(scope="module", params=CONFIGS)
+@pytest.fixture(scope="package", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tiny models gain nothing from threads, which wait for each other wherever a machine does something else."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module", params=("llama", "llama-3.1", "mixtral", "mistral", "gemma2", "gemma3"))
 def parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Parts:
     return make_parts(tmp_path_factory.mktemp("scheduler"), request.param)
 

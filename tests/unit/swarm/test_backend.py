@@ -1,7 +1,5 @@
 """Blocks behind Petals' runtime: sessions, chunks, beams, gradients, and the bytes that tasks travel as."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,27 +13,12 @@ from services.swarm.loading import load_block
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
 from services.swarm.serving.pool import _pack, _unpack
 from services.swarm.spec import ModelSpec
+from tests.unit.swarm.served import FakeMemory
 from tests.unit.swarm.tiny_models import save_tiny_model
 
 CPU = torch.device("cpu")
 ROWS, TOKENS, HIDDEN = 3, 50, 64
 TOLERANCE = {"rtol": 0, "atol": 1e-4}
-
-
-class FakeMemory:
-    """Holds the tensors of sessions under the handles 0, 1, …, as Petals' accounting does in a server."""
-
-    def __init__(self) -> None:
-        self.tensors: list[torch.Tensor] = []
-
-    def allocate(self, backend: BlockBackend, rows: int, length: int) -> tuple[int, ...]:
-        described = backend.get_inference_cache_descriptors(rows, length)
-        self.tensors += [descriptor.make_zeros() for descriptor in described]
-        return tuple(range(len(self.tensors) - len(described), len(self.tensors)))
-
-    @contextmanager
-    def use_cache(self, *handles: int) -> Iterator[list[torch.Tensor]]:
-        yield [self.tensors[handle] for handle in handles]
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Single blocks and ends, loaded alone, are the parts of the whole model: outputs, caches, batches, gradients."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,9 @@ from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.files import SINGLE
 from services.swarm.loading import block_bytes, load_block, load_ends
 from services.swarm.spec import ModelSpec
-from tests.unit.swarm.tiny_models import BLOCKS, CONFIGS, VOCABULARY, save_tiny_model
+from tests.unit.swarm.tiny_configs import CONFIGS
+from tests.unit.swarm.tiny_models import save_tiny_model
+from tests.unit.swarm.tiny_sizes import BLOCKS, VOCABULARY
 
 CPU = torch.device("cpu")
 BATCH, TOKENS = 3, 90
@@ -69,14 +73,29 @@ class Caches:
         return hidden
 
 
+@contextmanager
+def watched(whole: PreTrainedModel) -> Iterator[dict[str, torch.Tensor]]:
+    """Keep what goes into the first layer of a whole model and what comes out of its last one."""
+    seen: dict[str, torch.Tensor] = {}
+    (layers,) = (one for one in whole.base_model.children() if isinstance(one, nn.ModuleList))
+
+    def keep(_: nn.Module, __: object, output: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+        seen["out of"] = output[0] if isinstance(output, tuple) else output
+
+    hooks = [
+        layers[0].register_forward_pre_hook(lambda _, inputs: seen.update(into=inputs[0])),
+        layers[-1].register_forward_hook(keep),
+    ]
+    yield seen
+    for hook in hooks:
+        hook.remove()
+
+
 def run_whole(whole: PreTrainedModel, tokens: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the embeddings, and what comes out of the last layer before the final norm."""
-    seen: list[torch.Tensor] = []
-    hook = whole.base_model.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    with torch.inference_mode():
+    """Return what goes into the first layer, and what comes out of the last one."""
+    with torch.no_grad(), watched(whole) as seen:
         whole(tokens)
-    hook.remove()
-    return whole.get_input_embeddings()(tokens).detach(), seen[0]
+    return seen["into"], seen["out of"]
 
 
 def test_blocks_alone_give_what_the_whole_model_gives(
@@ -131,22 +150,17 @@ def test_a_session_may_go_back_and_take_another_way(
 def test_gradients_of_the_inputs_are_those_of_the_whole_model(
     blocks: list[DecoderBlock], whole: PreTrainedModel, tokens: torch.Tensor
 ) -> None:
-    embeddings = whole.get_input_embeddings()(tokens).detach()
-    whole_inputs = embeddings.clone().requires_grad_()
-    seen: list[torch.Tensor] = []
-    hook = whole.base_model.norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    whole(inputs_embeds=whole_inputs)
-    hook.remove()
-    direction = torch.randn(seen[0].shape, generator=torch.Generator().manual_seed(1))
-    seen[0].backward(direction)
+    with watched(whole) as seen:
+        whole(tokens)
+    direction = torch.randn(seen["out of"].shape, generator=torch.Generator().manual_seed(1))
+    (expected,) = torch.autograd.grad(seen["out of"], seen["into"], direction)
 
-    hidden = inputs = embeddings.clone().requires_grad_()
+    hidden = inputs = seen["into"].detach().requires_grad_()
     for block in blocks:
         (hidden,) = block(hidden)
-    hidden.backward(direction)
+    (gradient,) = torch.autograd.grad(hidden, inputs, direction)
 
-    assert inputs.grad is not None
-    torch.testing.assert_close(inputs.grad, whole_inputs.grad, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-4)
     assert all(parameter.grad is None for block in blocks for parameter in block.parameters())
 
 
@@ -181,9 +195,9 @@ def test_a_block_takes_the_bytes_that_are_counted_for_it(spec: ModelSpec, blocks
 
 
 def test_every_block_has_weights_of_its_own(blocks: list[DecoderBlock]) -> None:
-    firsts = {float(next(block.parameters()).flatten()[0]) for block in blocks}
+    largest = [max(block.parameters(), key=torch.Tensor.numel) for block in blocks]
 
-    assert len(firsts) == BLOCKS
+    assert len({float(weight.flatten()[0]) for weight in largest}) == BLOCKS
 
 
 def change(config: Path, old: str, new: str) -> None:

@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 from services.common.errors import Broken, CalyxError, InvalidInput, Unavailable
 from services.common.settings import SwarmSettings
+from services.swarm.family.verified import verified_model_types
 from services.swarm.files import INDEX, SINGLE, ModelFiles
 from services.swarm.spec import ModelSpec
 from tests.unit.swarm.tiny_models import save_tiny_model
@@ -75,16 +77,26 @@ def test_a_name_that_is_none(folder: Path, name: str) -> None:
         ModelFiles(SwarmSettings.model_construct(model=name, models_dir=folder))
 
 
-@pytest.mark.parametrize("model_type", ["gpt2", "t5", "of-the-future", ["llama"], None])
-def test_an_architecture_that_nobody_verified(folder: Path, model_type: object) -> None:
+@pytest.mark.parametrize(
+    ("model_type", "why"),
+    [
+        ("codegen", "no test has shown that it is exact"),
+        ("t5", "it has an encoder beside its decoder"),
+        ("mllama", "it takes more than text (vision_config)"),
+        ("of-the-future", f"transformers {transformers.__version__} does not know it"),
+        (["llama"], f"transformers {transformers.__version__} does not know it"),
+        (None, f"transformers {transformers.__version__} does not know it"),
+    ],
+)
+def test_an_architecture_that_no_test_covers(folder: Path, model_type: object, why: str) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
 
     with pytest.raises(InvalidInput) as refused:
         ModelSpec.find(settings(folder))
 
     assert str(refused.value) == (
-        f"loading tiny/llama: architecture {model_type!r} is not supported — "
-        "choose a model of one of these: llama, mixtral"
+        f"loading tiny/llama: architecture {model_type!r} is not supported: {why} — "
+        f"choose a model of one of these: {', '.join(verified_model_types())}"
     )
 
 

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 from services.swarm.serving.scheduler import SessionClosed, Step
 from tests.unit.swarm.batch_server import ARENA_TOKENS, Parts, Server, make_server
-from tests.unit.swarm.tiny_models import VOCABULARY
+from tests.unit.swarm.tiny_sizes import VOCABULARY
 
 
 @dataclass
