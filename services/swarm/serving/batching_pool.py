@@ -1,6 +1,7 @@
 """Hands the steps of all sessions to the scheduler, behind the face of a pool of Petals' runtime."""
 
 import queue
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,8 +14,12 @@ from petals.server.task_pool import Task
 from petals.utils.misc import is_dummy
 
 from services.swarm.serving.backend import BlockBackend
+from services.swarm.serving.gathering import Gathering
 from services.swarm.serving.pool import BytesTaskPool, _pack, _unpack
 from services.swarm.serving.scheduler import Answer, Scheduler, Step
+
+_MAX_PATIENCE = 0.5
+"""The most seconds that a tick waits for others, however slow ticks are."""
 
 
 class BatchingPool(BytesTaskPool):
@@ -42,7 +47,7 @@ class BatchingPool(BytesTaskPool):
         super().__init__(self._tick, max_batch_size=max_task_tokens, device=device, name="batched_inference")
         self._numbers = {uid: number for number, uid in enumerate(backends)}
         self._one_by_one = _MergedInferenceStep(backends)
-        self._scheduler = scheduler
+        self._scheduler, self._gathering = scheduler, Gathering()
         self._tasks: dict[Step, Task] = {}
         self._ticks = 0
         self._answers: dict[int, list[tuple[Task, Any]]] = {}
@@ -51,13 +56,18 @@ class BatchingPool(BytesTaskPool):
         self, timeout: float | None = None, device: torch.device | None = None
     ) -> tuple[Any, list[Any]]:
         """Take every task that waits; returns the number of the tick that is to run."""
-        block = not self._tasks
+        unfinished = bool(self._tasks)
+        if not unfinished:
+            self._take(self._ordered_tasks.get(timeout=timeout))
+        # Steps that arrived while a tick ran go with the next one; who is about to come back is waited for, unless
+        # a prompt has still to run anyway
+        until = time.monotonic() + (0.0 if unfinished else _MAX_PATIENCE)
         while True:
             try:
-                self._take(self._ordered_tasks.get(block=block, timeout=timeout))
+                left = min(until - time.monotonic(), self._gathering.patience())
+                self._take(self._ordered_tasks.get(block=left > 0, timeout=max(left, 0.0)))
             except queue.Empty:
                 break
-            block = False
         self._ticks += 1
         return self._ticks, [self._ticks]
 
@@ -69,6 +79,7 @@ class BatchingPool(BytesTaskPool):
         if list(span) != blocks or not is_dummy(hypo_ids) or any(prompt is not None for prompt in prompts):
             alone = partial(self._run_alone, hidden, hypo_ids, infos, prompts)
         step = Step(hidden, infos[0].cache_handles[0], infos[0].prefix_length, span, alone)
+        self._gathering.came(step.session)
         self._tasks[step] = task
         self._scheduler.submit(step)
 
@@ -89,10 +100,13 @@ class BatchingPool(BytesTaskPool):
 
     def _tick(self, number: int) -> Sequence[torch.Tensor]:
         """Run a tick; its answers wait under its number for ``send_outputs_from_runtime``."""
+        start = time.monotonic()
         ended: list[Answer] = self._scheduler.tick()
+        self._gathering.ticked(time.monotonic() - start)
         self._answers[number] = [(self._tasks.pop(step), _portable(outcome)) for step, outcome in ended]
-        for _ in ended:
+        for step, _ in ended:
             self.batch_receiver.recv()
+            self._gathering.answered(step.session)
         return (torch.empty(len(ended)),)  # the runtime reads its length
 
     def send_outputs_from_runtime(self, uid: int, batch_outputs: Sequence[torch.Tensor]) -> None:

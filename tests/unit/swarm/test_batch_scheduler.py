@@ -2,14 +2,7 @@
 
 import torch
 
-from services.swarm.serving.packed_check import differs_in_batches
-from tests.unit.swarm.batch_server import CPU, HIDDEN, Parts, Server
-
-
-def test_blocks_are_found_fit_for_batches(parts: Parts) -> None:
-    _, blocks, inputs = parts
-
-    assert differs_in_batches(blocks, inputs, torch.float32, CPU) is None
+from tests.unit.swarm.batch_server import HIDDEN, Server
 
 
 def test_a_short_prompt_and_tokens_pass_by_a_long_prompt(server: Server) -> None:

@@ -9,6 +9,7 @@ from transformers import (
     GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     PreTrainedConfig,
     PreTrainedModel,
     Qwen3Config,
@@ -39,6 +40,7 @@ CONFIGS: dict[str, PreTrainedConfig] = {
         **COMMON, sliding_window=WINDOW, attn_logit_softcapping=1.0, query_pre_attn_scalar=100
     ),
     "norms of queries and keys": Qwen3Config(**COMMON),
+    "experts": MixtralConfig(**COMMON, num_local_experts=4, num_experts_per_tok=2),
     "multipliers": GraniteConfig(**COMMON, attention_multiplier=0.5, residual_multiplier=0.7),
     "attention and MLP side by side": CohereConfig(**COMMON),
 }
