@@ -18,6 +18,7 @@ What is replaced, and why:
 7. hivemind's ``cancel_task_if_running``: without an event loop, as when the interpreter ends, it raises before
    libp2p's daemon has been ended, which then lives on as an orphan.
 8. Recovery from lost servers in Petals' own programming interface: see ``services.swarm.recovery``.
+9. The steps of a session in Petals' handlers, which may go back: see ``services.swarm.serving.going_back``.
 """
 
 import asyncio
@@ -151,3 +152,4 @@ def apply() -> None:
     _own_the_closing_of_sessions()
     _end_daemons_without_a_loop()
     importlib.import_module("services.swarm.recovery").install()
+    importlib.import_module("services.swarm.serving.going_back").install()

@@ -9,6 +9,9 @@ from hivemind.p2p import P2P, PeerID
 from hivemind.proto import runtime_pb2
 from petals.server.handler import TransformerConnectionHandler
 
+START_FROM_POSITION = "start_from_position"
+"""In a step's metadata, where it starts; in ``rpc_info``, that the server understands it."""
+
 
 @dataclass(frozen=True)
 class ServerTerms:
@@ -16,9 +19,11 @@ class ServerTerms:
 
     Attributes:
         compression: of the hidden states on the wire, by hivemind's number.
+        goes_back: whether a session may start a step from an earlier position.
     """
 
     compression: int
+    goes_back: bool
 
 
 class Capabilities:
@@ -57,4 +62,4 @@ class Capabilities:
 
 def _terms(info: dict[str, Any]) -> ServerTerms:
     inputs, _ = info["inference_schema"]
-    return ServerTerms(compression=inputs[0].compression)
+    return ServerTerms(compression=inputs[0].compression, goes_back=bool(info.get(START_FROM_POSITION)))

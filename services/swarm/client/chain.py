@@ -36,6 +36,9 @@ class Stream(Protocol):
     def address(self) -> Address:
         """Where another server pushes outputs to."""
 
+    def go_back(self, position: int) -> bool:
+        """Start the next message from an earlier position; return False if the server does not know how."""
+
     async def exchange(
         self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address]
     ) -> torch.Tensor:
@@ -122,6 +125,20 @@ class Chain:
             raise
         self.position = end
         return outputs[:, -hidden.shape[1] :]
+
+    def go_back(self, position: int) -> None:
+        """Forget the tokens after the first ``position``.
+
+        Servers of ours forget them with the next step. A stock server knows no way back: the next step opens a new
+        session on it or on another one, which hears the text again.
+        """
+        for history in self._histories.values():
+            history.truncate(position)
+        for link in self._links:
+            if link.position > position:
+                link.lost = link.lost or not link.stream.go_back(position)
+                link.position = position
+        self.position = position
 
     async def close(self) -> None:
         """Free the memory of all servers; never raises."""

@@ -70,6 +70,14 @@ class AsyncSession:
         token: int = await in_swarm(self._run(tuple(token_ids), chooser))
         return token
 
+    async def go_back(self, position: int) -> None:
+        """Forget the tokens after the first ``position``, between two steps.
+
+        Raises:
+            InvalidInput: the session has not come so far.
+        """
+        await in_swarm(self._go_back(position))
+
     async def close(self) -> None:
         """Break off the step that runs, and free the servers' caches; safe to call again, and when they are gone."""
         await in_swarm(self._close())
@@ -82,6 +90,13 @@ class AsyncSession:
             hidden = await self._embedding.submit(ToEmbed(part, self.position))
             hidden = await self._through_blocks(hidden)
         return await self._reading.submit(ToRead(hidden[0, -1], chooser))
+
+    async def _go_back(self, position: int) -> None:
+        if not 0 <= position <= self.position:
+            raise InvalidInput(
+                f"a session of {self.position} tokens cannot go back to {position}", "go back to less"
+            )
+        self._chain.go_back(position)
 
     def _check(self, token_ids: tuple[int, ...]) -> None:
         if self._closed:

@@ -16,7 +16,7 @@ from petals.server.handler import TransformerConnectionHandler
 from petals.utils.misc import DUMMY, DUMMY_INT64
 from petals.utils.packaging import pack_args_kwargs
 
-from services.swarm.client.capabilities import Capabilities
+from services.swarm.client.capabilities import START_FROM_POSITION, Capabilities, ServerTerms
 
 LOOK_SECONDS = 1.0
 """How long an answer may take before we look whether its server is still connected, again and again.
@@ -65,12 +65,19 @@ class ServerStream:
         self._session_id = str(uuid.uuid4())
         self._requests: asyncio.Queue[Any] = asyncio.Queue()
         self._answers: AsyncIterator[Any] | None = None
-        self._compression: int = runtime_pb2.CompressionType.NONE
+        self._terms = ServerTerms(compression=runtime_pb2.CompressionType.NONE, goes_back=False)
+        self._start_from: int | None = None
 
     @property
     def address(self) -> tuple[str, str, int, int]:
         """Return where another server pushes its outputs for this session to, as the protocol writes it."""
         return self._span.peer_id.to_base58(), self._session_id, self._span.start, self._span.end
+
+    def go_back(self, position: int) -> bool:
+        """Start the next message from an earlier position; return False if the server does not know how."""
+        if self._terms.goes_back:
+            self._start_from = position
+        return self._terms.goes_back
 
     async def exchange(
         self, hidden: torch.Tensor, step_id: str, followers: Sequence[tuple[str, str, int, int]]
@@ -87,9 +94,11 @@ class ServerStream:
         """
         metadata: dict[str, Any] = {"session_id": self._session_id, "step_id": step_id}
         if self._answers is None:
-            self._compression = (await self._capabilities.of(self._span.peer_id, self._uids[0])).compression
+            self._terms = await self._capabilities.of(self._span.peer_id, self._uids[0])
             self._answers = await self._connect()
             metadata |= self._opening
+        if self._start_from is not None:
+            metadata[START_FROM_POSITION], self._start_from = self._start_from, None
         if followers:
             metadata["next_servers"] = list(followers)
         metadata["args_structure"] = _ARGUMENTS
@@ -97,8 +106,8 @@ class ServerStream:
             runtime_pb2.ExpertRequest(
                 uid=CHAIN_DELIMITER.join(self._uids),
                 tensors=[
-                    serialize_torch_tensor(hidden, self._compression),
-                    *_no_prompts_no_order(self._compression),
+                    serialize_torch_tensor(hidden, self._terms.compression),
+                    *_no_prompts_no_order(self._terms.compression),
                 ],
                 metadata=MSGPackSerializer.dumps(metadata),
             )

@@ -11,6 +11,7 @@ from petals.server.backend import TransformerBackend, _MergedInferenceStep
 from petals.server.memory_cache import MemoryCache
 from petals.utils.misc import is_dummy
 
+from services.swarm.client.capabilities import START_FROM_POSITION
 from services.swarm.family.block import DecoderBlock, cache_bytes_per_token
 from services.swarm.serving.pool import BytesTaskPool
 
@@ -72,6 +73,10 @@ class BlockBackend(TransformerBackend):
         return BytesTaskPool(
             function, max_batch_size=max_task_tokens, device=self.device, name=f"{self.name}_{name}"
         )
+
+    def get_info(self) -> dict[str, Any]:
+        """Describe the block to clients that ask by ``rpc_info``; stock ones look at what they know."""
+        return {**super().get_info(), START_FROM_POSITION: True}
 
     def get_inference_cache_descriptors(self, batch_size: int, max_length: int) -> Sequence[TensorDescriptor]:
         """Describe a session's keys and values, each [batch, kv heads, max length, head size]."""

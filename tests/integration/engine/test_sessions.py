@@ -134,3 +134,28 @@ def test_a_hanging_server_is_given_up_by_whoever_cancels(swarm: Swarm, model: st
 
         watched(impatient())
     swarm.stop(server)
+
+
+def test_a_text_goes_back_on_servers_that_know_how(swarm: Swarm, model: str) -> None:
+    servers = [swarm.serve(model, blocks) for blocks in ("0:2", "2:4")]
+    text = plain_transformers(swarm.models / model, prompt=20, new=12)
+    with swarm.client(model) as client:
+        until_served(client)
+
+        async def astray() -> list[int]:
+            session = client.model.open_session(200)
+            await session.logits([*text.prompt, *text.tokens[:3], 7, 7, 7])
+            await session.go_back(20)
+            made: list[int] = []
+            token = text.tokens[0]
+            while len(made) < 11:
+                token = int((await session.logits([token])).argmax())
+                made.append(token)
+            assert session.position == 31
+            with pytest.raises(InvalidInput, match="cannot go back to 32"):
+                await session.go_back(32)
+            await session.close()
+            return made
+
+        assert watched(astray()) == text.tokens[1:]
+    swarm.stop(*servers)

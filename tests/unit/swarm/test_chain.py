@@ -47,6 +47,13 @@ class FakeStream:
     def address(self) -> Address:
         return self.span.server, "session", self.span.start, self.span.end
 
+    def go_back(self, position: int) -> bool:
+        if self.span.server in self.swarm.stock:
+            return False
+        kept = torch.cat(self.received, dim=1)[:, :position]
+        self.received = [kept]
+        return True
+
     async def exchange(
         self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address]
     ) -> torch.Tensor:
@@ -80,6 +87,7 @@ class FakeSwarm:
         self.streams: list[FakeStream] = []
         self.failures: dict[str, list[bool]] = {}
         self.gate: asyncio.Event | None = None
+        self.stock: set[str] = set()
 
     async def before_exchange(self, server: str) -> None:
         if self.gate is not None:
@@ -221,3 +229,19 @@ async def test_a_cancelled_step_frees_its_servers_and_changes_nothing() -> None:
     swarm.gate = None
     await speak(one, 1)
     assert swarm.lengths("a") == [[5], [6]]
+
+
+@pytest.mark.parametrize("stock", [set(), {"a"}, {"b"}, {"a", "b"}])
+@pytest.mark.parametrize("position", [0, 4, 5])
+async def test_a_text_goes_back(stock: set[str], position: int) -> None:
+    swarm = FakeSwarm(a=(0, 2), b=(2, 4))
+    swarm.stock = stock
+    one = chain(swarm)
+    await speak(one, 5)
+    await one.step(torch.zeros(1, 3, 2))  # what is said instead of the text
+    one.go_back(position)
+    await speak(one, 1, 2)
+    sessions = [stream for stream in swarm.streams if stream.span.server == "a"]
+    assert len(sessions) == (2 if "a" in stock else 1)
+    await one.close()
+    assert all(stream.closed for stream in swarm.streams)
