@@ -79,7 +79,7 @@ class Ends:
         self._gap = Gap()
         self._model = make(self._gap)
         self.dtype: torch.dtype = self._model.dtype
-        self._takes_positions = "position_ids" in inspect.signature(self._model.forward).parameters
+        self._takes_positions = "position_ids" in inspect.signature(self._model.base_model.forward).parameters
 
     @torch.inference_mode()
     def embed(self, requests: Sequence[ToEmbed]) -> list[torch.Tensor]:
