@@ -14,6 +14,10 @@ from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.hollow import Hollow
 
 
+class NotPackable(Exception):
+    """A reason why tokens of several texts cannot run through a layer in one row; half a sentence about the layer."""
+
+
 class LayerInputs:
     """Computes and remembers the inputs of all layers for the step that runs now.
 
@@ -66,10 +70,10 @@ class LayerInputs:
             positions: each token's place in its own text, [1, tokens].
 
         Raises:
-            NotImplementedError: how a token is turned depends on the longest text in the row.
+            NotPackable: how a token is turned depends on the longest text in the row.
         """
         if self._exact_length is not None:
-            raise NotImplementedError("its positions depend on the length of the text")
+            raise NotPackable("its positions depend on the length of the text")
         # A mask of four dimensions is passed on as it is, so that none is made; whoever attends knows whose tokens
         # these are
         no_mask = torch.empty(1, 1, 1, 1, dtype=hidden_states.dtype, device=hidden_states.device)

@@ -19,7 +19,7 @@ from transformers import AttentionInterface
 from transformers.cache_utils import Cache
 
 from services.swarm.family.block import DecoderBlock
-from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.family.layer_inputs import LayerInputs, NotPackable
 
 _ATTENTION = "calyx_packed"
 _WITHOUT_MEANING = {
@@ -128,11 +128,11 @@ class _Rules:
         """Read what a layer says to its attention function.
 
         Raises:
-            NotImplementedError: the architecture says something that is not known here.
+            NotPackable: the architecture says something that is not known here.
         """
         known = {"scaling", "sliding_window", "softcap"} | _WITHOUT_MEANING
         if unknown := [name for name, value in said.items() if value is not None and name not in known]:
-            raise NotImplementedError(f"attention with {', '.join(unknown)} is not run in batches")
+            raise NotPackable(f"attention with {', '.join(unknown)} is not run in batches")
         return cls(said.get("scaling"), said.get("sliding_window"), said.get("softcap"))
 
 
@@ -147,7 +147,7 @@ def _attend(
     """Be transformers' attention function: ``query`` is [1, heads, tokens, head size]; so is the answer, transposed.
 
     Raises:
-        NotImplementedError: see ``_Rules.of``.
+        NotPackable: see ``_Rules.of``.
     """
     packed: _PackedCache = said["packed"]
     rules = _Rules.of(said)

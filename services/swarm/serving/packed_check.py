@@ -6,7 +6,7 @@ import torch
 
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.examination import NONSENSE
-from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.family.layer_inputs import LayerInputs, NotPackable
 from services.swarm.serving.packed import PackedSpan, Piece
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
@@ -42,6 +42,8 @@ def differs_in_batches(
             with torch.inference_mode():
                 alone = block.step(hidden[None], rows[0], rows[1], position)[0]
                 beside = span.run(torch.cat([neighbour, hidden]), pieces, range(number, number + 1))[1:]
+        except NotPackable as reason:
+            return f"block {block.index}: {reason}"
         except NONSENSE as error:
             return f"block {block.index}: {error!r}"
         if not (beside - alone).norm() <= _TOLERANCE[dtype] * alone.norm():

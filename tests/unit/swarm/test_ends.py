@@ -10,6 +10,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from services.swarm.client.ends import Ends, ToEmbed, ToRead
+from services.swarm.family.anatomy import Anatomy
 from tests.unit.swarm.tiny_models import save_tiny_model
 
 TOLERANCE = {"rtol": 0, "atol": 1e-5}
@@ -33,7 +34,7 @@ class Likeliest:
         ]
 
 
-@pytest.fixture(params=("llama", "llama-3.1", "mixtral", "gemma3", "granite", "cohere"))
+@pytest.fixture(params=("llama", "llama-3.1", "mixtral", "gemma3", "granite", "cohere", "gpt2"))
 def whole(request: pytest.FixtureRequest, tmp_path: Path) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(
         save_tiny_model(tmp_path, request.param), dtype=torch.float32
@@ -44,7 +45,7 @@ def whole(request: pytest.FixtureRequest, tmp_path: Path) -> PreTrainedModel:
 def inner(whole: PreTrainedModel) -> dict[str, torch.Tensor]:
     """What went into the first layer and came out of the last one, in the whole model's last pass."""
     seen: dict[str, torch.Tensor] = {}
-    layers = whole.base_model.layers
+    layers = whole.base_model.get_submodule(Anatomy.of(whole.config).layers_name)
     layers[0].register_forward_pre_hook(lambda _, args: seen.update(first=args[0]))
     layers[-1].register_forward_hook(lambda _, __, output: seen.update(last=output))
     return seen
@@ -52,7 +53,7 @@ def inner(whole: PreTrainedModel) -> dict[str, torch.Tensor]:
 
 def ends_of(whole: PreTrainedModel) -> Ends:
     def make(gap: nn.Module) -> PreTrainedModel:
-        whole.base_model.layers = nn.ModuleList([gap])
+        setattr(whole.base_model, Anatomy.of(whole.config).layers_name, nn.ModuleList([gap]))
         return whole
 
     return Ends(make)
@@ -63,8 +64,9 @@ def test_each_text_gets_what_the_whole_model_makes_of_it(
 ) -> None:
     texts = [(3, 4, 5), (7,), (9,), (2, 1, 300), (8, 8)]
     wanted = []
-    for text in texts:
-        logits = whole(torch.tensor([text])).logits[0, -1]
+    for position, text in enumerate(texts):
+        positions = torch.arange(position, position + len(text))[None]
+        logits = whole(torch.tensor([text]), position_ids=positions).logits[0, -1]
         wanted.append((inner["first"], inner["last"][0, -1], logits))
     ends = ends_of(whole)
 
