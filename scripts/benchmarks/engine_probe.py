@@ -59,13 +59,15 @@ async def _through_swarm(model: SwarmModel, texts: list[list[int]]) -> float:
 
     async def go_on(session: AsyncSession, token: int) -> None:
         for _ in range(NEW_TOKENS):
-            token = await session.next_token([token], Likeliest())
+            (token,) = await session.next_tokens([token], Likeliest())
 
     try:
         asked = zip(sessions, texts, strict=True)
-        first = await asyncio.gather(*(session.next_token(text, Likeliest()) for session, text in asked))
+        first = await asyncio.gather(*(session.next_tokens(text, Likeliest()) for session, text in asked))
         start = time.perf_counter()
-        await asyncio.gather(*(go_on(session, token) for session, token in zip(sessions, first, strict=True)))
+        await asyncio.gather(
+            *(go_on(session, token) for session, (token,) in zip(sessions, first, strict=True))
+        )
         return len(texts) * NEW_TOKENS / (time.perf_counter() - start)
     finally:
         await asyncio.gather(*(session.close() for session in sessions))

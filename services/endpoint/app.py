@@ -17,7 +17,9 @@ from services.endpoint.scheduler import Scheduler
 
 def create_app(settings: EndpointSettings, models: Models) -> FastAPI:
     """Return the application around ``models``, which it starts and closes."""
-    scheduler = Scheduler(settings.max_running, settings.max_waiting, settings.request_timeout)
+    scheduler = Scheduler(
+        settings.max_running, settings.max_waiting, settings.request_timeout, settings.speculative_tokens
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from services.common.errors import InvalidInput
 from services.endpoint.detokenizer import Detokenizer
 from services.endpoint.engine import Model, Session
+from services.endpoint.guessing import Guesser
 from services.endpoint.sampling import SamplingParameters
 
 MAX_STOP_SEQUENCES = 16
@@ -95,6 +96,7 @@ class Conversation:
         self.model = model
         self.tokens: list[int] = []
         self.detokenizer = Detokenizer(model.tokenizer)
+        self.guesser = Guesser()
         self.usable = True
         """False once an answer broke off: the servers may have tokens that this side knows nothing of."""
         self._max_length = max_length

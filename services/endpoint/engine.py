@@ -15,13 +15,20 @@ class Session(Protocol):
     def position(self) -> int:
         """How many tokens the servers have already."""
 
-    async def next_token(self, token_ids: Sequence[int], chooser: TokenChooser) -> int:
-        """Send these tokens; return the one that is chosen to follow the last of them.
+    async def next_tokens(
+        self, token_ids: Sequence[int], chooser: TokenChooser, guesses: Sequence[int]
+    ) -> list[int]:
+        """Send these tokens; return those that are chosen to follow: one, and one more for each guess that was right.
+
+        The servers then have all but the last one of them.
 
         Raises:
             Unavailable: some blocks have no server.
             Broken: a server computes what are no numbers.
         """
+
+    async def go_back(self, position: int) -> None:
+        """Let the servers forget the tokens after the first ``position``."""
 
     async def close(self) -> None:
         """Break off the step that runs and free the servers' caches; calling it again changes nothing."""

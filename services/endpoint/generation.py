@@ -27,36 +27,52 @@ class Chunk:
 class Generation:
     """The state of one answer. Creating it adds the prompt to the conversation.
 
-    A driver repeats ``accept(await session.next_token(next_input(), chooser))`` until ``finish`` is set, and takes
-    chunks whenever ``ready``.
+    A driver repeats ``step`` until ``finish`` is set, and takes chunks whenever ``ready``.
 
     Args:
         conversation: what was said before.
         plan: what to say now, as the conversation planned it.
-        chooser: chooses tokens; by default one made of the request's sampling parameters.
+        speculative_tokens: the most tokens that are guessed ahead in one pass through the swarm.
     """
 
-    def __init__(self, conversation: Conversation, plan: Plan, chooser: TokenChooser | None = None) -> None:
+    def __init__(self, conversation: Conversation, plan: Plan, speculative_tokens: int = 0) -> None:
         self.finish: Finish | None = None
+        self.passes = 0
+        """How often the answer went through the swarm, the prompt's pass included."""
         self._conversation = conversation
         self._plan = plan
         self.session = conversation.session(plan)
         if plan.prompt_ids:
             conversation.tokens += plan.prompt_ids
             conversation.detokenizer.restart(plan.prompt_ids)
-        self.chooser = chooser or TokenChooser(plan.request.sampling, conversation.tokens)
+        self._speculative_tokens = speculative_tokens
+        self._chooser = TokenChooser(plan.request.sampling, conversation.tokens)
         # A stop sequence may begin in one token's text and end in the next one's, so its search looks back.
         self._look_back = max((len(sequence) for sequence in plan.request.stop_sequences), default=1) - 1
         self._tail = ""
         self._text: list[str] = []
         self._tokens = 0
 
-    def next_input(self) -> list[int]:
-        """Return the tokens that the servers lack, never none."""
-        return self._conversation.tokens[self.session.position :]
+    async def step(self) -> None:
+        """Go through the swarm once; adds what is chosen then to the conversation and to the answer.
 
-    def accept(self, token: int) -> None:
-        """Add the token that was chosen to the conversation and to the answer."""
+        Raises:
+            Unavailable: some blocks have no server.
+            Broken: a server computes what are no numbers.
+        """
+        tokens, guesser = self._conversation.tokens, self._conversation.guesser
+        guesses = guesser.guess(tokens, min(self._speculative_tokens, self._plan.end - len(tokens) - 1))
+        chosen = await self.session.next_tokens(tokens[self.session.position :], self._chooser, guesses)
+        self.passes += 1
+        for token in chosen:
+            if self.finish is None:
+                self._accept(token)
+        if guesses:
+            guesser.checked(tokens, len(guesses), len(chosen) - 1)
+            if self.session.position >= len(tokens):
+                await self.session.go_back(len(tokens) - 1)
+
+    def _accept(self, token: int) -> None:
         conversation, plan = self._conversation, self._plan
         conversation.tokens.append(token)
         self._tokens += 1

@@ -23,9 +23,13 @@ class Scheduler:
         max_running: how many answers are generated at once.
         max_waiting: how many more may wait for one of those to end.
         time_limit: the most seconds an answer may take, from its request on.
+        speculative_tokens: the most tokens that are guessed ahead in one pass through the swarm.
     """
 
-    def __init__(self, max_running: int, max_waiting: int, time_limit: float) -> None:
+    def __init__(
+        self, max_running: int, max_waiting: int, time_limit: float, speculative_tokens: int = 0
+    ) -> None:
+        self._speculative_tokens = speculative_tokens
         self._max_waiting = max_waiting
         self._time_limit = time_limit
         self._slots = asyncio.Semaphore(max_running)
@@ -61,7 +65,7 @@ class Scheduler:
             raise self._out_of_time() from None
 
         outbox: asyncio.Queue[Chunk | Exception] = asyncio.Queue()
-        worker = loop.create_task(_work(conversation, plan, outbox.put_nowait))
+        worker = loop.create_task(self._work(conversation, plan, outbox.put_nowait))
         self._running[worker] = conversation
         worker.add_done_callback(self._running.pop)
         tokens, finished, outcome = 0, False, "abandoned"
@@ -138,6 +142,22 @@ class Scheduler:
         self._slots.release()
         await _close(conversation)
 
+    async def _work(
+        self, conversation: Conversation, plan: Plan, publish: Callable[[Chunk | Exception], None]
+    ) -> None:
+        try:
+            generation = Generation(conversation, plan, self._speculative_tokens)
+            while generation.finish is None:
+                await generation.step()
+                if generation.ready:
+                    publish(generation.take())
+        except asyncio.CancelledError:
+            # Somebody reads it only when the endpoint has broken the answer off
+            publish(Unavailable("the endpoint is stopping", "try again when it is back"))
+            raise
+        except Exception as error:
+            publish(error)
+
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)  # the loop itself keeps no task alive
@@ -154,20 +174,3 @@ async def _close(conversation: Conversation) -> None:
         await conversation.close()
     except Exception as error:
         presentable(error)
-
-
-async def _work(conversation: Conversation, plan: Plan, publish: Callable[[Chunk | Exception], None]) -> None:
-    try:
-        generation = Generation(conversation, plan)
-        while generation.finish is None:
-            generation.accept(
-                await generation.session.next_token(generation.next_input(), generation.chooser)
-            )
-            if generation.ready:
-                publish(generation.take())
-    except asyncio.CancelledError:
-        # Somebody reads it only when the endpoint has broken the answer off
-        publish(Unavailable("the endpoint is stopping", "try again when it is back"))
-        raise
-    except Exception as error:
-        publish(error)

@@ -25,6 +25,9 @@ class EndpointSettings(Section):
     max_waiting: int = Field(default=64, ge=0)
     """How many more may wait for one of those; further requests are refused at once."""
 
+    speculative_tokens: int = Field(default=0, ge=0, le=64)
+    """How many tokens are guessed ahead in one pass through the swarm, where a text repeats itself; 0 is off."""
+
     request_timeout: float = Field(default=600.0, gt=0)
     """The most seconds that one generation may take."""
 

@@ -36,8 +36,12 @@ class Stream(Protocol):
     def address(self) -> Address:
         """Where another server pushes outputs to."""
 
-    def go_back(self, position: int) -> bool:
-        """Start the next message from an earlier position; return False if the server does not know how."""
+    @property
+    def goes_back(self) -> bool:
+        """Return whether the server is known to understand ``go_back``."""
+
+    def go_back(self, position: int) -> None:
+        """Start the next message from an earlier position."""
 
     async def exchange(
         self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address]
@@ -126,6 +130,11 @@ class Chain:
         self.position = end
         return outputs[:, -hidden.shape[1] :]
 
+    @property
+    def goes_back(self) -> bool:
+        """Return whether all servers in use are known to understand ``go_back``; none is before the first step."""
+        return bool(self._links) and all(link.stream.goes_back for link in self._links)
+
     def go_back(self, position: int) -> None:
         """Forget the tokens after the first ``position``.
 
@@ -136,7 +145,10 @@ class Chain:
             history.truncate(position)
         for link in self._links:
             if link.position > position:
-                link.lost = link.lost or not link.stream.go_back(position)
+                if link.stream.goes_back:
+                    link.stream.go_back(position)
+                else:
+                    link.lost = True
                 link.position = position
         self.position = position
 

@@ -3,7 +3,8 @@
 import inspect
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any, Protocol
 
 import torch
@@ -37,10 +38,46 @@ class ToEmbed:
 
 @dataclass(frozen=True)
 class ToRead:
-    """What came out of the last block for a text's last token: [hidden]; without a chooser, logits are wanted."""
+    """What came out of the last block for a text's last tokens.
+
+    Attributes:
+        hidden: [1 + guesses, hidden].
+        chooser: chooses the tokens that follow; without one, the logits are wanted that follow the last token.
+        guesses: the tokens behind the first one, which were sent before anybody knew whether they would be chosen.
+    """
 
     hidden: torch.Tensor
     chooser: Chooser | None
+    guesses: Sequence[int] = ()
+
+
+@dataclass
+class _Reading:
+    """A text whose tokens are being chosen one after the other.
+
+    Attributes:
+        request: what is wanted.
+        row: where the logits of its first token are.
+        tokens: those that were chosen.
+        problem: what keeps it from having more.
+    """
+
+    request: ToRead
+    row: int
+    tokens: list[int] = field(default_factory=list)
+    problem: Exception | None = None
+
+    def take(self, answer: int | Exception) -> None:
+        if isinstance(answer, Exception):
+            self.problem = answer
+        else:
+            self.tokens.append(answer)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the latest token was guessed, so that what follows it is known too."""
+        guesses = self.request.guesses[: len(self.tokens)]
+        return self.problem is None and len(guesses) == len(self.tokens) and guesses[-1] == self.tokens[-1]
 
 
 class _Embedded(Exception):
@@ -108,23 +145,42 @@ class Ends:
         raise AssertionError("the model's forward did not reach its layers")
 
     @torch.inference_mode()
-    def read(self, requests: Sequence[ToRead]) -> list[torch.Tensor | int | Exception]:
-        """Return each text's float32 logits [vocabulary] or, where it has a chooser, its next token."""
-        logits = self._logits(torch.stack([request.hidden for request in requests]))
-        answers: list[torch.Tensor | int | Exception] = list(logits)
-        by_kind = defaultdict(list)
-        for index, request in enumerate(requests):
-            if request.chooser is not None:
-                by_kind[type(request.chooser)].append(index)
-        for kind, indices in by_kind.items():
-            rows = logits if len(indices) == len(requests) else logits[indices]
-            chosen = kind.choose_all([requests[index].chooser for index in indices], rows)
-            for index, token in zip(indices, chosen, strict=True):
-                answers[index] = token
-        return answers
+    def read(self, requests: Sequence[ToRead]) -> list[torch.Tensor | list[int] | Exception]:
+        """Return each text's float32 logits [vocabulary] or, where it has a chooser, the tokens that follow.
+
+        One token follows for sure, and one more behind each guess that was right. They are chosen one after the
+        other, as if each had been sent alone.
+        """
+        logits = self._logits(torch.cat([request.hidden for request in requests]))
+        ends = accumulate(len(request.hidden) for request in requests)
+        texts = [_Reading(one, end - len(one.hidden)) for one, end in zip(requests, ends, strict=True)]
+        open_ones = [text for text in texts if text.request.chooser is not None]
+        while open_ones:
+            _choose(open_ones, logits)
+            open_ones = [text for text in open_ones if text.goes_on]
+        return [
+            logits[text.row + len(text.request.hidden) - 1]
+            if text.request.chooser is None
+            else text.problem or text.tokens
+            for text in texts
+        ]
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        """Return logits [texts, vocabulary] of hidden states [texts, hidden], in one product."""
+        """Return logits [tokens, vocabulary] of hidden states [tokens, hidden], in one product."""
         self._gap.outputs = hidden.to(self.dtype).unsqueeze(1)
         logits: torch.Tensor = self._model(inputs_embeds=self._gap.outputs, use_cache=False).logits
         return logits[:, 0].float()
+
+
+def _choose(texts: Sequence[_Reading], logits: torch.Tensor) -> None:
+    """Let every text have one more token."""
+    by_kind: dict[type[Chooser], list[_Reading]] = defaultdict(list)
+    for text in texts:
+        if text.request.chooser is not None:
+            by_kind[type(text.request.chooser)].append(text)
+    for kind, some in by_kind.items():
+        indices = [text.row + len(text.tokens) for text in some]
+        rows = logits if indices == list(range(len(logits))) else logits[indices]
+        answers = kind.choose_all([text.request.chooser for text in some], rows)
+        for text, answer in zip(some, answers, strict=True):
+            text.take(answer)

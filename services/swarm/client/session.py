@@ -61,14 +61,20 @@ class AsyncSession:
         logits: torch.Tensor = await in_swarm(self._run(tuple(token_ids), None))
         return logits
 
-    async def next_token(self, token_ids: Sequence[int], chooser: Chooser) -> int:
-        """Send these tokens and return the one that ``chooser`` chooses to follow.
+    async def next_tokens(
+        self, token_ids: Sequence[int], chooser: Chooser, guesses: Sequence[int] = ()
+    ) -> list[int]:
+        """Send these tokens and return those that ``chooser`` chooses to follow, of which there is one at least.
+
+        Guesses of what will follow go with them, where all servers know how to forget those that are wrong; for each
+        that is right, one more token follows of the same pass through the swarm. Afterwards the servers hold all but
+        the last one of the returned tokens.
 
         Raises:
             Exception: as ``logits``, and what the choice fails on.
         """
-        token: int = await in_swarm(self._run(tuple(token_ids), chooser))
-        return token
+        tokens: list[int] = await in_swarm(self._run(tuple(token_ids), chooser, tuple(guesses)))
+        return tokens
 
     async def go_back(self, position: int) -> None:
         """Forget the tokens after the first ``position``, between two steps.
@@ -82,14 +88,22 @@ class AsyncSession:
         """Break off the step that runs, and free the servers' caches; safe to call again, and when they are gone."""
         await in_swarm(self._close())
 
-    async def _run(self, token_ids: tuple[int, ...], chooser: Chooser | None) -> Any:
+    async def _run(
+        self, token_ids: tuple[int, ...], chooser: Chooser | None, guesses: tuple[int, ...] = ()
+    ) -> Any:
+        if len(token_ids) + len(guesses) > MESSAGE_TOKENS or not self._chain.goes_back:
+            guesses = ()
+        token_ids += guesses
         self._check(token_ids)
         self._step = asyncio.current_task()
         for start in range(0, len(token_ids), MESSAGE_TOKENS):
             part = token_ids[start : start + MESSAGE_TOKENS]
             hidden = await self._embedding.submit(ToEmbed(part, self.position))
             hidden = await self._through_blocks(hidden)
-        return await self._reading.submit(ToRead(hidden[0, -1], chooser))
+        answer = await self._reading.submit(ToRead(hidden[0, -1 - len(guesses) :], chooser, guesses))
+        if guesses and (wrong := 1 + len(guesses) - len(answer)):
+            self._chain.go_back(self.position - wrong)
+        return answer
 
     async def _go_back(self, position: int) -> None:
         if not 0 <= position <= self.position:

@@ -73,11 +73,14 @@ class ServerStream:
         """Return where another server pushes its outputs for this session to, as the protocol writes it."""
         return self._span.peer_id.to_base58(), self._session_id, self._span.start, self._span.end
 
-    def go_back(self, position: int) -> bool:
-        """Start the next message from an earlier position; return False if the server does not know how."""
-        if self._terms.goes_back:
-            self._start_from = position
+    @property
+    def goes_back(self) -> bool:
+        """Return whether the server is known to understand ``go_back``; none is before the first message."""
         return self._terms.goes_back
+
+    def go_back(self, position: int) -> None:
+        """Start the next message from an earlier position."""
+        self._start_from = position
 
     async def exchange(
         self, hidden: torch.Tensor, step_id: str, followers: Sequence[tuple[str, str, int, int]]

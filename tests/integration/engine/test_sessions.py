@@ -1,10 +1,11 @@
 """Many sessions of one process at once, on real servers: each gets its own text, whatever becomes of the others."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
+import torch
 
 from services.common.errors import InvalidInput, Unavailable
 from services.swarm.client.session import AsyncSession
@@ -158,4 +159,41 @@ def test_a_text_goes_back_on_servers_that_know_how(swarm: Swarm, model: str) -> 
             return made
 
         assert watched(astray()) == text.tokens[1:]
+    swarm.stop(*servers)
+
+
+class Likeliest:
+    """Chooses the likeliest token."""
+
+    @classmethod
+    def choose_all(cls, choosers: Sequence["Likeliest"], logits: torch.Tensor) -> list[int | Exception]:
+        return [int(row.argmax()) for row in logits]
+
+
+@pytest.mark.parametrize("scheduler", ["stock", "batched"])
+def test_guesses_save_passes_and_change_no_token(swarm: Swarm, model: str, scheduler: str) -> None:
+    """Every third guess is wrong, and each pass through the swarm makes as many tokens as it can."""
+    servers = [swarm.serve(model, blocks, CALYX_SCHEDULER=scheduler) for blocks in ("0:2", "2:4")]
+    text = plain_transformers(swarm.models / model, prompt=20, new=40)
+    with swarm.client(model) as client:
+        until_served(client)
+
+        async def guessing() -> tuple[list[int], int]:
+            session = client.model.open_session(100)
+            made = await session.next_tokens(text.prompt, Likeliest(), text.tokens[:5])
+            assert len(made) == 1, "before the first answer nobody knows whether servers can go back"
+            passes = 1
+            while len(made) < len(text.tokens):
+                guesses = list(text.tokens[len(made) : len(made) + 4])
+                if passes % 3 == 0:
+                    guesses[-1] += 1
+                made += await session.next_tokens(made[-1:], Likeliest(), guesses)
+                assert session.position == len(text.prompt) + len(made) - 1
+                passes += 1
+            await session.close()
+            return made, passes
+
+        made, passes = watched(guessing())
+        assert made[: len(text.tokens)] == text.tokens
+        assert passes <= 12, "40 without guesses"
     swarm.stop(*servers)

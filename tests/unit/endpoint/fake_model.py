@@ -39,24 +39,38 @@ class FakeSession:
     def __init__(self, model: "FakeModel", max_length: int) -> None:
         self.max_length = max_length
         self.steps: list[list[int]] = []
+        self.forgotten = 0
+        self.said = 0
         self.closed = threading.Event()
         self._model = model
 
     @property
     def position(self) -> int:
-        return sum(map(len, self.steps))
+        return sum(map(len, self.steps)) - self.forgotten
 
-    async def next_token(self, token_ids: Sequence[int], chooser: TokenChooser) -> int:
+    async def next_tokens(
+        self, token_ids: Sequence[int], chooser: TokenChooser, guesses: Sequence[int]
+    ) -> list[int]:
         assert not self.closed.is_set(), "stepped after it was closed"
         await self._model.before_step(self)
         if self.position + len(token_ids) > self.max_length:
             raise InvalidInput("more tokens than the session holds")
-        self.steps.append(list(token_ids))
+        self.steps.append([*token_ids, *guesses])
         self._model.stepped.release()
-        (token,) = TokenChooser.choose_all([chooser], self._model.logits(len(self.steps)).unsqueeze(0))
-        if isinstance(token, Exception):
-            raise token
-        return token
+        chosen: list[int] = []
+        while not chosen or list(guesses[: len(chosen)]) == chosen:
+            self.said += 1
+            (token,) = TokenChooser.choose_all([chooser], self._model.logits(self.said).unsqueeze(0))
+            if isinstance(token, Exception):
+                raise token
+            chosen.append(token)
+        self.forgotten += 1 + len(guesses) - len(chosen)
+        return chosen
+
+    async def go_back(self, position: int) -> None:
+        assert position <= self.position
+        self.said -= self.position - position
+        self.forgotten += self.position - position
 
     async def close(self) -> None:
         self.closed.set()

@@ -16,9 +16,7 @@ def run(conversation: Conversation, request: Request) -> list[Chunk]:
         generation = Generation(conversation, conversation.plan(request))
         chunks = []
         while generation.finish is None:
-            generation.accept(
-                await generation.session.next_token(generation.next_input(), generation.chooser)
-            )
+            await generation.step()
             if generation.ready:
                 chunks.append(generation.take())
         return chunks
@@ -206,3 +204,54 @@ def test_a_session_that_the_model_cannot_hold_is_refused(model: FakeModel, max_l
 def test_a_request_that_can_never_work_is_refused(fields: dict[str, object], problem: str) -> None:
     with pytest.raises(InvalidInput, match=problem):
         Request(**{"prompt": "x", **fields})
+
+
+PARROT = "so it goes, and so it goes, and so it goes, and so it ends."
+
+
+def guessed(model: FakeModel, request: Request, *more: Request) -> tuple[list[Chunk], list[int]]:
+    """Run answers of one conversation with guesses; return them and how many passes each took."""
+
+    async def generate() -> tuple[list[Chunk], list[int]]:
+        conversation = Conversation(model, 200)
+        chunks, passes = [], []
+        for one in (request, *more):
+            generation = Generation(conversation, conversation.plan(one), speculative_tokens=8)
+            while generation.finish is None:
+                await generation.step()
+            chunks.append(generation.take())
+            passes.append(generation.passes)
+        return chunks, passes
+
+    return asyncio.run(generate())
+
+
+def test_guesses_change_nothing_but_the_number_of_passes() -> None:
+    request = Request("Hi", max_new_tokens=80)
+    alone = only(run(Conversation(FakeModel(PARROT), 200), request))
+
+    [chunk], [passes] = guessed(FakeModel(PARROT), request)
+
+    assert chunk == alone
+    assert chunk.tokens == len(PARROT) + 1
+    assert passes < 0.6 * chunk.tokens
+
+
+def test_guesses_never_go_beyond_the_limit() -> None:
+    for limit in range(15, 40):
+        model = FakeModel(PARROT)
+        [chunk], _ = guessed(model, Request("Hi", max_new_tokens=limit))
+        assert (chunk.text, chunk.tokens) == (PARROT[:limit], limit)
+        assert model.sessions[0].position == 2 + limit - 1
+
+
+def test_an_answer_that_ends_among_its_guesses_goes_on_from_there() -> None:
+    model = FakeModel(PARROT)
+
+    [first, second], _ = guessed(
+        model,
+        Request("Hi", stop_sequences=("goes, and so it goes, an",), max_new_tokens=90),
+        Request(None, max_new_tokens=90),
+    )
+
+    assert first.text + second.text == PARROT

@@ -47,12 +47,13 @@ class FakeStream:
     def address(self) -> Address:
         return self.span.server, "session", self.span.start, self.span.end
 
-    def go_back(self, position: int) -> bool:
-        if self.span.server in self.swarm.stock:
-            return False
-        kept = torch.cat(self.received, dim=1)[:, :position]
-        self.received = [kept]
-        return True
+    @property
+    def goes_back(self) -> bool:
+        return self.span.server not in self.swarm.stock
+
+    def go_back(self, position: int) -> None:
+        assert self.goes_back
+        self.received = [torch.cat(self.received, dim=1)[:, :position]]
 
     async def exchange(
         self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address]
@@ -237,7 +238,9 @@ async def test_a_text_goes_back(stock: set[str], position: int) -> None:
     swarm = FakeSwarm(a=(0, 2), b=(2, 4))
     swarm.stock = stock
     one = chain(swarm)
+    assert not one.goes_back
     await speak(one, 5)
+    assert one.goes_back == (not stock)
     await one.step(torch.zeros(1, 3, 2))  # what is said instead of the text
     one.go_back(position)
     await speak(one, 1, 2)

@@ -67,7 +67,7 @@ def test_each_text_gets_what_the_whole_model_makes_of_it(
     for position, text in enumerate(texts):
         positions = torch.arange(position, position + len(text))[None]
         logits = whole(torch.tensor([text]), position_ids=positions).logits[0, -1]
-        wanted.append((inner["first"], inner["last"][0, -1], logits))
+        wanted.append((inner["first"], inner["last"][0, -1:], logits))
     ends = ends_of(whole)
 
     embedded = ends.embed([ToEmbed(text, position) for position, text in enumerate(texts)])
@@ -88,15 +88,36 @@ def test_texts_with_choosers_get_tokens_by_one_call(
 
     answers = ends_of(whole).read(
         [
-            ToRead(hidden[0], Likeliest()),
-            ToRead(hidden[1], None),
-            ToRead(hidden[2], Likeliest(fails=True)),
-            ToRead(hidden[3], Likeliest()),
+            ToRead(hidden[:1], Likeliest()),
+            ToRead(hidden[1:2], None),
+            ToRead(hidden[2:3], Likeliest(fails=True)),
+            ToRead(hidden[3:], Likeliest()),
         ]
     )
 
-    assert answers[0] == int(logits[0].argmax())
+    assert answers[0] == [int(logits[0].argmax())]
     assert isinstance(answers[1], torch.Tensor)
     assert isinstance(answers[2], ValueError)
-    assert answers[3] == int(logits[3].argmax())
+    assert answers[3] == [int(logits[3].argmax())]
     assert Likeliest.calls == 1
+
+
+@pytest.mark.parametrize(("right", "wrong"), [(0, 2), (1, 0), (2, 0), (2, 1)])
+def test_as_many_tokens_follow_as_were_guessed_and_one_more(
+    whole: PreTrainedModel, inner: dict[str, torch.Tensor], right: int, wrong: int
+) -> None:
+    logits = whole(torch.tensor([[3, 4, 5, 6, 7, 8]])).logits[0]
+    hidden = inner["last"][0]
+    likeliest = logits.argmax(-1).tolist()
+    guesses = (*likeliest[1 : 1 + right], *[likeliest[1 + right] + 1] * wrong)
+
+    answers = ends_of(whole).read(
+        [
+            ToRead(hidden[:1], Likeliest()),
+            ToRead(hidden[1 : 2 + len(guesses)], Likeliest(), guesses),
+            ToRead(hidden[5:], None),
+        ]
+    )
+
+    assert answers[:2] == [likeliest[:1], likeliest[1 : 2 + right]]
+    torch.testing.assert_close(answers[2], logits[5], **TOLERANCE)
