@@ -1,0 +1,107 @@
+"""What a server takes: as much as was counted when it chose its blocks, and no more after many sessions."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from services.swarm.family.block import cache_bytes_per_token
+from services.swarm.loading import block_bytes
+from services.swarm.model import SwarmModel
+from services.swarm.spec import ModelSpec
+from tests.swarm_processes import Room, Swarm, until_served
+
+SESSIONS = 10_000
+AT_ONCE = 50
+CACHE_TOKENS = 2048
+
+
+def memory(server: Room) -> int:
+    """Return the bytes that nobody would have if the server's processes ended."""
+    return sum(process.memory_full_info().uss for process in server.members())
+
+
+async def come_and_go(model: SwarmModel, count: int) -> None:
+    """Open so many sessions, let each have a prompt and a token, and close them; some leave before their answer."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int) -> None:
+        async with places:
+            session = model.open_session(16)
+            await session.logits([5, 6, 7])
+            step = asyncio.create_task(session.logits([8]))
+            if number % 10 == 0:
+                await asyncio.sleep(0)
+                step.cancel()
+            await asyncio.wait([step])
+            await session.close()
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+
+
+def test_no_memory_is_lost_over_ten_thousand_sessions(swarm: Swarm, model: str) -> None:
+    servers = [
+        swarm.serve(model, "0:2", CALYX_SCHEDULER="stock"),
+        swarm.serve(model, "2:4", CALYX_SCHEDULER="batched"),
+    ]
+    with swarm.client(model) as client:
+        until_served(client)
+        asyncio.run(come_and_go(client.model, SESSIONS // 10))
+        before = [memory(server) for server in servers]
+
+        asyncio.run(come_and_go(client.model, SESSIONS))
+
+        grown = [memory(server) - once for server, once in zip(servers, before, strict=True)]
+        assert max(grown) < 1000 * SESSIONS, f"bytes more than before: {grown}"
+    swarm.stop(*servers)
+
+
+@pytest.fixture
+def wide_model(models: Path) -> str:
+    """A model whose blocks are large beside all else that a server takes."""
+    torch.manual_seed(0)
+    folder = models / "tiny" / "wide"
+    config = LlamaConfig(
+        vocab_size=320,
+        hidden_size=1024,
+        intermediate_size=2816,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        num_key_value_heads=8,
+        max_position_embeddings=CACHE_TOKENS,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    for file in (models / "tiny" / "llama-single").glob("tokenizer*"):
+        shutil.copy(file, folder)
+    return "tiny/wide"
+
+
+@pytest.mark.parametrize("scheduler", ["stock", "batched"])
+def test_a_block_takes_the_memory_that_is_counted_for_it(
+    swarm: Swarm, wide_model: str, scheduler: str
+) -> None:
+    spec = ModelSpec.find(swarm.settings(wide_model))
+    weights = block_bytes(spec.anatomy, torch.float32)
+    cache = cache_bytes_per_token(spec.anatomy, torch.float32) * CACHE_TOKENS
+    settings = {
+        "CALYX_SCHEDULER": scheduler,
+        "CALYX_ATTN_CACHE_TOKENS": str(CACHE_TOKENS),
+        "CALYX_MAX_SESSION_TOKENS": str(CACHE_TOKENS),
+    }
+    one, five = (swarm.serve(wide_model, blocks, **settings) for blocks in ("0:1", "1:6"))
+    with swarm.client(wide_model) as client:
+        until_served(client)
+
+        async def fill() -> int:
+            """Return how much more five blocks take than one, with every token of the cache in use."""
+            session = client.model.open_session(CACHE_TOKENS)
+            await session.logits([5] * CACHE_TOKENS)
+            more = memory(five) - memory(one)
+            await session.close()
+            return more
+
+        assert asyncio.run(fill()) == pytest.approx(4 * (weights + cache), rel=0.1)
+    swarm.stop(one, five)
