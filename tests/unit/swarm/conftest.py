@@ -8,7 +8,7 @@ import torch
 from tests.unit.swarm.batch_server import Parts, Server, make_parts, make_server
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
     """Tiny models gain nothing from threads, which wait for each other wherever a machine does something else."""
     before = torch.get_num_threads()
