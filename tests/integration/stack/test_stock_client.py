@@ -26,7 +26,7 @@ def stock_python() -> Path:
 def test_the_petals_sdk_in_the_usual_way(pool: Pool, model_folder: Path, stock_python: Path) -> None:
     addresses = pool.read("bootstrap", "/pool/initial_peers").split()
     reachable = next(address for address in addresses if not address.startswith("/ip4/127."))
-    program = [stock_python, CLIENT / "client.py", model_folder, DHT_PREFIX, reachable]
+    program = [stock_python, "-X", "faulthandler", CLIENT / "client.py", model_folder, DHT_PREFIX, reachable]
 
     client = subprocess.Popen(
         [*map(str, program), "What is the capital of France?"],
@@ -39,6 +39,12 @@ def test_the_petals_sdk_in_the_usual_way(pool: Pool, model_folder: Path, stock_p
     )
     try:
         out, err = client.communicate(timeout=240)
+    except subprocess.TimeoutExpired:
+        client.send_signal(signal.SIGABRT)  # what its threads do goes to its errors
+        with suppress(subprocess.TimeoutExpired):
+            client.wait(10)
+        os.killpg(client.pid, signal.SIGKILL)
+        pytest.fail(f"no answer: {client.communicate()}", pytrace=False)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(client.pid, signal.SIGKILL)  # stock Petals may leave its libp2p daemon behind
