@@ -22,13 +22,14 @@ _LOCKS = (
 _GOALS = {("batched", "stock"): {1: 1.2, 16: 10.0}, ("batched", "plain"): {1: 0.9, 16: 0.6}}
 _NAMES = {
     "batched": "all that wait at once",
+    "halves": "the same on two servers",
     "stock": "one step after another",
     "plain": "plain transformers, static batch",
 }
 
 
 def measure(root: Path, project: str) -> list[Figure]:
-    """Return tokens a second at each number of streams, and their ratios; ``project`` does not matter.
+    """Return tokens a second at each number of streams, their ratios, and waits; ``project`` does not matter.
 
     Raises:
         Unavailable: there is no model to measure with, or a server did not come up.
@@ -51,8 +52,9 @@ def measure(root: Path, project: str) -> list[Figure]:
     return figures(json.loads(done.stdout.splitlines()[-1]))
 
 
-def figures(speeds: dict[str, dict[str, Any]]) -> list[Figure]:
-    """Turn the probe's tokens a second, by way and number of streams, into figures and ratios."""
+def figures(measured: dict[str, Any]) -> list[Figure]:
+    """Turn what the probe measured (``engine_probe.Measured``) into figures and ratios."""
+    speeds = measured["speeds"]
     lines = [
         Figure(f"{streams} streams, {_NAMES[way]}", speed, "tokens/s")
         for way, by_streams in speeds.items()
@@ -64,4 +66,14 @@ def figures(speeds: dict[str, dict[str, Any]]) -> list[Figure]:
             lines.append(
                 Figure(f"{streams} streams, {ours} to {theirs}", ratio, "x", goals.get(int(streams)))
             )
-    return lines
+    ((most, halves),) = speeds["halves"].items()
+    spread = measured["gap_p95"] / measured["gap_p50"]
+    wait = measured["first_token_beside"] / measured["first_token"]
+    return [
+        *lines,
+        Figure(f"{most} streams, two servers to one", halves / speeds["batched"][most], "x", 0.9),
+        Figure(f"{most} streams, median time per token", 1000 * measured["gap_p50"], "ms"),
+        Figure(f"{most} streams, 95th percentile to median", spread, "times", 1.5),
+        Figure("first token of a short prompt", 1000 * measured["first_token"], "ms"),
+        Figure("the same beside a prompt of 2000 tokens", wait, "times", 3),
+    ]

@@ -1,7 +1,7 @@
-"""Runs in the tests' environment: the same greedy tokens by three ways, with 1, 4 and 16 streams at once.
+"""Runs in the tests' environment: the same greedy tokens by several ways, with 1, 4 and 16 streams at once.
 
-Servers of both kinds run from the start and are asked in turns, so that a machine whose speed drifts treats all
-alike. Prints one line of JSON: way → streams → tokens a second.
+All servers run from the start and are asked in turns, so that a machine whose speed drifts treats all alike. Prints
+one line of JSON, see ``Measured``.
 """
 
 import asyncio
@@ -9,112 +9,124 @@ import json
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM
 
+from scripts.benchmarks.engine_streams import (
+    Streams,
+    by_itself,
+    first_token,
+    first_token_beside_long_prompt,
+    prompts,
+    through_swarm,
+)
 from services.common.settings import SwarmSettings
-from services.swarm.client.session import AsyncSession
 from services.swarm.model import SwarmModel
 from tests.swarm_processes import Swarm, until_served
 
 STREAMS = (1, 4, 16)
-PROMPT_TOKENS = 20
 NEW_TOKENS = int(sys.argv[1]) if len(sys.argv) > 1 else 32
 ROUNDS = int(sys.argv[2]) if len(sys.argv) > 2 else 3
 DTYPE = "bfloat16"
 
-
-def prompts(streams: int, vocabulary: int) -> list[list[int]]:
-    """Return a random prompt for each stream."""
-    numbers = torch.Generator().manual_seed(streams)
-    tokens: list[list[int]] = torch.randint(
-        10, vocabulary, (streams, PROMPT_TOKENS), generator=numbers
-    ).tolist()
-    return tokens
+Way = Callable[[list[list[int]]], Streams]
 
 
-class Likeliest:
-    """Chooses the likeliest token."""
+@dataclass(frozen=True)
+class Measured:
+    """What was measured, as medians of all rounds.
 
-    @classmethod
-    def choose_all(cls, choosers: Sequence[Any], logits: torch.Tensor) -> list[int | Exception]:
-        """See :class:`services.swarm.client.ends.Chooser`."""
-        tokens: list[int | Exception] = logits.argmax(dim=-1).tolist()
-        return tokens
+    Attributes:
+        speeds: way → number of streams → tokens a second of all together.
+        gap_p50: the median of seconds between two tokens of a stream, with most streams at once, in batches.
+        gap_p95: the same, which 95 of 100 stay below.
+        first_token: seconds from a prompt to its first token, in batches.
+        first_token_beside: the same while a long prompt runs.
+    """
+
+    speeds: dict[str, dict[int, float]]
+    gap_p50: float
+    gap_p95: float
+    first_token: float
+    first_token_beside: float
 
 
-def through_swarm(model: SwarmModel, texts: list[list[int]]) -> float:
-    """Return tokens a second of all streams together, from the first step to the last; prompts are not counted."""
-    return asyncio.run(_through_swarm(model, texts))
+@contextmanager
+def served(folder: Path, settings: SwarmSettings, scheduler: str, servers: int) -> Iterator[SwarmModel]:
+    """Serve the model by so many servers with an equal part each, and join them as a client."""
+    with Swarm(folder, settings.models_dir) as swarm:
+        depth = AutoConfig.from_pretrained(settings.models_dir / settings.model).num_hidden_layers
+        borders = [depth * number // servers for number in range(servers + 1)]
+        for start, end in pairwise(borders):
+            swarm.serve(
+                settings.model,
+                f"{start}:{end}",
+                CALYX_NUM_HANDLERS="2",
+                CALYX_DTYPE=DTYPE,
+                CALYX_SCHEDULER=scheduler,
+            ).until_logged("serving")
+        with swarm.client(settings.model, dtype=DTYPE) as client:
+            until_served(client)
+            yield client.model
 
 
-async def _through_swarm(model: SwarmModel, texts: list[list[int]]) -> float:
-    sessions = [model.open_session(PROMPT_TOKENS + NEW_TOKENS) for _ in texts]
+def measure(settings: SwarmSettings, folder: Path) -> Measured:
+    """Ask all ways in turns."""
+    with ExitStack() as stack:
 
-    async def go_on(session: AsyncSession, token: int) -> None:
-        for _ in range(NEW_TOKENS):
-            (token,) = await session.next_tokens([token], Likeliest())
+        def swarm(name: str, scheduler: str, servers: int = 1) -> tuple[SwarmModel, Way]:
+            model = stack.enter_context(served(folder / name, settings, scheduler, servers))
+            return model, lambda texts: asyncio.run(through_swarm(model, texts, NEW_TOKENS))
 
-    try:
-        asked = zip(sessions, texts, strict=True)
-        first = await asyncio.gather(*(session.next_tokens(text, Likeliest()) for session, text in asked))
-        start = time.perf_counter()
-        await asyncio.gather(
-            *(go_on(session, token) for session, (token,) in zip(sessions, first, strict=True))
+        _, stock = swarm("stock", "stock")
+        batching, batched = swarm("batched", "batched")
+        _, halves = swarm("halves", "batched", servers=2)
+        plain = AutoModelForCausalLM.from_pretrained(
+            settings.models_dir / settings.model, dtype=getattr(torch, DTYPE)
         )
-        return len(texts) * NEW_TOKENS / (time.perf_counter() - start)
-    finally:
-        await asyncio.gather(*(session.close() for session in sessions))
-
-
-def by_itself(model: PreTrainedModel, texts: list[list[int]]) -> float:
-    """Return tokens a second of one static batch, prompts not counted."""
-    with torch.inference_mode():
-        output = model(torch.tensor(texts), use_cache=True, logits_to_keep=1)
-        start = time.perf_counter()
-        for _ in range(NEW_TOKENS):
-            tokens = output.logits[:, -1].argmax(-1, keepdim=True)
-            output = model(tokens, past_key_values=output.past_key_values, use_cache=True)
-        return len(texts) * NEW_TOKENS / (time.perf_counter() - start)
+        ways: dict[str, Way] = {
+            "stock": stock,
+            "batched": batched,
+            "plain": lambda texts: by_itself(plain, texts, NEW_TOKENS),
+        }
+        speeds: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
+        gaps: list[float] = []
+        alone, beside = [], []
+        for _ in range(ROUNDS):
+            for streams in STREAMS:
+                texts = prompts(streams, plain.config.vocab_size)
+                for way, run in (ways | ({"halves": halves} if streams == STREAMS[-1] else {})).items():
+                    result = run(texts)
+                    speeds[way][streams].append(result.speed)
+                    if (way, streams) == ("batched", STREAMS[-1]):
+                        gaps += result.gaps
+            alone.append(asyncio.run(first_token(batching)))
+            beside.append(asyncio.run(first_token_beside_long_prompt(batching)))
+    hundredths = statistics.quantiles(gaps, n=100)
+    return Measured(
+        {
+            way: {streams: statistics.median(some) for streams, some in by_streams.items()}
+            for way, by_streams in speeds.items()
+        },
+        hundredths[49],
+        hundredths[94],
+        statistics.median(alone),
+        statistics.median(beside),
+    )
 
 
 def main() -> None:
     """Measure and print."""
-    settings = SwarmSettings.load()
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
-        ways: dict[str, Callable[[list[list[int]]], float]] = {}
-        for scheduler in ("stock", "batched"):
-            swarm = stack.enter_context(Swarm(Path(folder, scheduler), settings.models_dir))
-            server = swarm.serve(
-                settings.model, CALYX_NUM_HANDLERS="2", CALYX_DTYPE=DTYPE, CALYX_SCHEDULER=scheduler
-            )
-            server.until_logged("serving")
-            client = stack.enter_context(swarm.client(settings.model, dtype=DTYPE))
-            until_served(client)
-            ways[scheduler] = lambda texts, model=client.model: through_swarm(model, texts)  # type: ignore[misc]
-        plain = AutoModelForCausalLM.from_pretrained(
-            settings.models_dir / settings.model, dtype=getattr(torch, DTYPE)
-        )
-        ways["plain"] = lambda texts: by_itself(plain, texts)
-        speeds: dict[str, dict[int, list[float]]] = {
-            way: {streams: [] for streams in STREAMS} for way in ways
-        }
-        for _ in range(ROUNDS):
-            for streams in STREAMS:
-                texts = prompts(streams, plain.config.vocab_size)
-                for way, run in ways.items():
-                    speeds[way][streams].append(run(texts))
-    medians = {
-        way: {streams: statistics.median(values) for streams, values in by_streams.items()}
-        for way, by_streams in speeds.items()
-    }
-    sys.stdout.write(json.dumps(medians) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        measured = measure(SwarmSettings.load(), Path(folder))
+    sys.stdout.write(json.dumps(asdict(measured)) + "\n")
 
 
 if __name__ == "__main__":
