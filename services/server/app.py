@@ -44,7 +44,7 @@ def _run(
 ) -> None:
     with stop.interrupting():
         model = ModelSpec.find(swarm)
-        options = _options(settings, model)
+        options = _options(settings, model, swarm.batch_invariant)
         fixed_span = parse_span(settings.block_indices, model.num_blocks)
         last = LastSpan(
             settings.server_identity.with_suffix(".span.json"), swarm.model, swarm.revision, model.num_blocks
@@ -77,7 +77,7 @@ def _run(
             span = fixed_span
 
 
-def _options(settings: ServerSettings, model: ModelSpec) -> SpanOptions:
+def _options(settings: ServerSettings, model: ModelSpec, batch_invariant: bool) -> SpanOptions:
     device = choose_device(settings.device)
     return SpanOptions(
         device=device,
@@ -87,6 +87,7 @@ def _options(settings: ServerSettings, model: ModelSpec) -> SpanOptions:
         prefill_chunk_tokens=settings.prefill_chunk_tokens,
         batched=settings.scheduler == "batched",
         batch_tokens=settings.batch_tokens,
+        batch_invariant=batch_invariant,
         num_handlers=settings.num_handlers,
         announce_period=settings.announce_period,
         throughput=settings.throughput,

@@ -89,7 +89,10 @@ class SwarmModel:
         sequence = RemoteSequenceManager(
             config, [spec.uid(block) for block in range(spec.num_blocks)], dht=dht
         )
-        ends = Ends(lambda gap: load_ends(spec.files, spec.anatomy, dtype=numbers, middle=gap))
+        ends = Ends(
+            lambda gap: load_ends(spec.files, spec.anatomy, dtype=numbers, middle=gap),
+            invariant=settings.batch_invariant,
+        )
         model = cls(spec, ends, dht, sequence, route_timeout)
         model._warm_up()
         return model

@@ -25,6 +25,10 @@ class SwarmSettings(Section):
     dht_prefix: str | None = None
     """The prefix of the model's keys in the swarm's DHT; empty derives it as stock Petals does."""
 
+    batch_invariant: bool = False
+    """1 makes an answer's numbers independent of those that run beside it, to the last bit: the server's batches and
+    the endpoint's head compute with a fixed number of rows. Costs speed when few sessions run."""
+
     initial_peers: WordList = Field(default_factory=list)
     """Multiaddrs of peers that are already in the swarm (/ip4/…/tcp/…/p2p/…), with spaces or commas between
     them; ``public`` stands for those of Petals' public swarm; compose fills this from the file that the bootstrap

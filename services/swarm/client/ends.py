@@ -11,6 +11,10 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+_ROWS = 16
+"""In every product of the head, if numbers must not depend on how many texts wait; products of other sizes round
+otherwise."""
+
 
 class Chooser(Protocol):
     """Chooses the tokens of one text."""
@@ -110,9 +114,11 @@ class Ends:
 
     Args:
         make: makes the model, given the gap for its list of layers.
+        invariant: whether a text's numbers must not depend on those that wait at the same time.
     """
 
-    def __init__(self, make: Callable[[nn.Module], PreTrainedModel]) -> None:
+    def __init__(self, make: Callable[[nn.Module], PreTrainedModel], *, invariant: bool = False) -> None:
+        self._invariant = invariant
         self._gap = Gap()
         self._model = make(self._gap)
         self.dtype: torch.dtype = self._model.dtype
@@ -167,9 +173,22 @@ class Ends:
 
     def _logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return logits [tokens, vocabulary] of hidden states [tokens, hidden], in one product."""
+        if not self._invariant:
+            return self._product(hidden)
+        parts = [self._product(_padded(part))[: len(part)] for part in hidden.split(_ROWS)]
+        return torch.cat(parts)
+
+    def _product(self, hidden: torch.Tensor) -> torch.Tensor:
         self._gap.outputs = hidden.to(self.dtype).unsqueeze(1)
         logits: torch.Tensor = self._model(inputs_embeds=self._gap.outputs, use_cache=False).logits
         return logits[:, 0].float()
+
+
+def _padded(hidden: torch.Tensor) -> torch.Tensor:
+    """Return [``_ROWS``, hidden], of which the last rows are nobody's."""
+    rows = hidden.new_zeros(_ROWS, hidden.shape[1])
+    rows[: len(hidden)] = hidden
+    return rows
 
 
 def _choose(texts: Sequence[_Reading], logits: torch.Tensor) -> None:

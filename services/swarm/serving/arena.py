@@ -11,6 +11,7 @@ from hivemind.utils.tensor_descr import TensorDescriptor
 from petals.data_structures import Handle
 
 from services.swarm.serving.extents import Extents
+from services.swarm.serving.groups import GROUP_TOKENS
 from services.swarm.serving.session_memory import SessionMemory
 
 
@@ -74,10 +75,12 @@ class Arena(SessionMemory):
     ) -> None:
         """Take the memory, before the first session is opened.
 
+        The last tokens are no session's: what fills up a group is written there.
+
         On a CPU it is only reserved: the system gives a page when it is written for the first time, and nobody reads
         what he has not written.
         """
-        size = (blocks, self._tokens, kv_heads, head_size)
+        size = (blocks, self._tokens + GROUP_TOKENS, kv_heads, head_size)
         self.keys, self.values = (torch.empty(size, dtype=dtype, device=device) for _ in ("keys", "values"))
 
     def catch_up(self) -> None:

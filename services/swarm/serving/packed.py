@@ -9,7 +9,6 @@ keys. What an architecture has of its own there it says to that function: scale,
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -20,6 +19,8 @@ from transformers.cache_utils import Cache
 
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.layer_inputs import LayerInputs, NotPackable
+from services.swarm.serving.groups import GROUP_TOKENS, groups
+from services.swarm.serving.pieces import Batch, Piece
 
 _ATTENTION = "calyx_packed"
 _WITHOUT_MEANING = {
@@ -33,66 +34,6 @@ _WITHOUT_MEANING = {
     "packed",
 }
 """What layers may say to attention that changes nothing here."""
-
-
-@dataclass(frozen=True)
-class Piece:
-    """The tokens of one row of one session in a batch.
-
-    Attributes:
-        start: where in the arena the row begins.
-        position: how many tokens the row holds already.
-        tokens: how many come now.
-    """
-
-    start: int
-    position: int
-    tokens: int
-
-    @property
-    def end(self) -> int:
-        """Return how many tokens the row holds when these have come."""
-        return self.position + self.tokens
-
-
-class Batch:
-    """Which row each token of a batch belongs to.
-
-    Args:
-        pieces: in the order of their tokens.
-        dtype: type of the hidden states.
-        device: where they are.
-    """
-
-    def __init__(self, pieces: Sequence[Piece], dtype: torch.dtype, device: torch.device) -> None:
-        self.pieces = tuple(pieces)
-        self._dtype, self._device = dtype, device
-        self._masks: dict[tuple[Piece, int | None], torch.Tensor] = {}
-
-    @cached_property
-    def positions(self) -> torch.Tensor:
-        """Return each token's place in its own text, [1, tokens]."""
-        places = [place for piece in self.pieces for place in range(piece.position, piece.end)]
-        return torch.tensor([places], device=self._device)
-
-    @cached_property
-    def slots(self) -> torch.Tensor:
-        """Return each token's place in the arena, [tokens]."""
-        starts = [piece.start for piece in self.pieces for _ in range(piece.tokens)]
-        return self.positions[0] + torch.tensor(starts, device=self._device)
-
-    def mask(self, piece: Piece, first: int, window: int | None) -> torch.Tensor:
-        """Return what is added to a piece's scores, [tokens, keys from ``first`` on]: zero, or minus infinity."""
-        key = (piece, window)
-        if key not in self._masks:
-            queries = torch.arange(piece.position, piece.end, device=self._device)[:, None]
-            keys = torch.arange(first, piece.end, device=self._device)[None]
-            hidden = keys > queries
-            if window is not None:
-                hidden |= keys <= queries - window
-            mask = torch.zeros(hidden.shape, dtype=self._dtype, device=self._device)
-            self._masks[key] = mask.masked_fill_(hidden, float("-inf"))
-        return self._masks[key]
 
 
 class _PackedCache(Cache):
@@ -206,14 +147,21 @@ class PackedSpan:
     Args:
         blocks: the blocks.
         inputs: what the model hands to their layers.
-        keys: the arena's, [blocks, tokens, kv heads, head size].
+        keys: the arena's, [blocks, tokens, kv heads, head size]; the last ``GROUP_TOKENS`` tokens are nobody's.
         values: like ``keys``.
+        invariant: whether a session's numbers must not depend on those who run beside it.
     """
 
     def __init__(
-        self, blocks: Sequence[DecoderBlock], inputs: LayerInputs, keys: torch.Tensor, values: torch.Tensor
+        self,
+        blocks: Sequence[DecoderBlock],
+        inputs: LayerInputs,
+        keys: torch.Tensor,
+        values: torch.Tensor,
+        *,
+        invariant: bool = False,
     ) -> None:
-        self._blocks, self._inputs = blocks, inputs
+        self._blocks, self._inputs, self._invariant = blocks, inputs, invariant
         self._keys, self._values = keys, values
         self._configs = _configs_of(blocks)
 
@@ -229,6 +177,19 @@ class PackedSpan:
         Returns:
             The last block's output, shaped like ``hidden_states``.
         """
+        if not self._invariant:
+            return self._run(hidden_states, pieces, blocks)
+        output = torch.empty_like(hidden_states)
+        for group in groups(pieces):
+            rows = list(group.rows)
+            padded = hidden_states.new_zeros(GROUP_TOKENS, hidden_states.shape[1])
+            padded[: len(rows)] = hidden_states[rows]
+            nobody = Piece(self._keys.shape[1] - GROUP_TOKENS, 0, GROUP_TOKENS - len(rows))
+            everybody = (*group.pieces, nobody) if nobody.tokens else group.pieces
+            output[rows] = self._run(padded, everybody, blocks)[: len(rows)]
+        return output
+
+    def _run(self, hidden_states: torch.Tensor, pieces: Sequence[Piece], blocks: range) -> torch.Tensor:
         batch = Batch(pieces, hidden_states.dtype, hidden_states.device)
         hidden = hidden_states[None]
         given = self._inputs.packed(hidden, batch.positions)

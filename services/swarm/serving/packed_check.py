@@ -7,7 +7,9 @@ import torch
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.examination import NONSENSE
 from services.swarm.family.layer_inputs import LayerInputs, NotPackable
-from services.swarm.serving.packed import PackedSpan, Piece
+from services.swarm.serving.groups import GROUP_TOKENS
+from services.swarm.serving.packed import PackedSpan
+from services.swarm.serving.pieces import Piece
 
 _TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """The most that outputs may differ, in parts of their length; a wrong mask or position makes half of it."""
@@ -17,11 +19,17 @@ _BEYOND = 8
 
 
 def differs_in_batches(
-    blocks: Sequence[DecoderBlock], inputs: LayerInputs, dtype: torch.dtype, device: torch.device
+    blocks: Sequence[DecoderBlock],
+    inputs: LayerInputs,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    invariant: bool = False,
 ) -> str | None:
     """Return why these blocks cannot run in batches, or None if they can.
 
-    Each runs a few random tokens after a random past, alone and beside another session.
+    Each runs a few random tokens after a random past, alone and beside another session. With ``invariant`` the last
+    bit of a batch's results must be the same with that session and without it.
     """
     position = _far_position(blocks[0].config)
     numbers = torch.Generator().manual_seed(0)
@@ -29,12 +37,12 @@ def differs_in_batches(
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(shape, generator=numbers).to(device, dtype)
 
-    size = (2 * (position + _TOKENS), blocks[0].num_kv_heads, blocks[0].head_size)
+    size = (2 * (position + _TOKENS) + GROUP_TOKENS, blocks[0].num_kv_heads, blocks[0].head_size)
     keys, values = random(1, *size), random(1, *size)
     hidden, neighbour = random(_TOKENS, blocks[0].config.hidden_size), random(1, blocks[0].config.hidden_size)
     rows = [tensor[0, : position + _TOKENS].transpose(0, 1)[None] for tensor in (keys, values)]
     pieces = [Piece(position + _TOKENS, _BEYOND, 1), Piece(0, position, _TOKENS)]
-    span = PackedSpan(blocks, inputs, keys, values)
+    span = PackedSpan(blocks, inputs, keys, values, invariant=invariant)
     for number, block in enumerate(blocks):
         if (block.num_kv_heads, block.head_size) != size[1:]:
             return f"block {block.index} has keys of another shape than block {blocks[0].index}"
@@ -42,10 +50,13 @@ def differs_in_batches(
             with torch.inference_mode():
                 alone = block.step(hidden[None], rows[0], rows[1], position)[0]
                 beside = span.run(torch.cat([neighbour, hidden]), pieces, range(number, number + 1))[1:]
+                only = span.run(hidden, pieces[1:], range(number, number + 1)) if invariant else beside
         except NotPackable as reason:
             return f"block {block.index}: {reason}"
         except NONSENSE as error:
             return f"block {block.index}: {error!r}"
+        if not only.equal(beside):
+            return f"block {block.index}: its numbers depend on who runs beside a session"
         if not (beside - alone).norm() <= _TOLERANCE[dtype] * alone.norm():
             return f"block {block.index} computes something else beside other sessions"
     return None

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from services.swarm.serving.arena import Arena
-from services.swarm.serving.packed import PackedSpan, Piece
+from services.swarm.serving.packed import PackedSpan
+from services.swarm.serving.pieces import Piece
 from services.swarm.serving.shares import Need, share
 
 logger = logging.getLogger(__name__)
@@ -75,10 +76,11 @@ class Scheduler:
         arena: the memory of all sessions.
         span: runs batches.
         budget: the most tokens per tick.
+        chunk: prompts are cut at multiples of so many tokens.
     """
 
-    def __init__(self, arena: Arena, span: PackedSpan, budget: int) -> None:
-        self._arena, self._span, self._budget = arena, span, budget
+    def __init__(self, arena: Arena, span: PackedSpan, budget: int, chunk: int = 1) -> None:
+        self._arena, self._span, self._budget, self._chunk = arena, span, budget, chunk
         self._waiting: list[Step] = []
 
     @property
@@ -101,7 +103,7 @@ class Scheduler:
             self._waiting.remove(first)
             return [*answers, (first, _outcome(first.alone))]
         together = [step for step in self._waiting if step.alone is None and step.blocks == first.blocks]
-        tokens = share([step.need for step in together], self._budget)
+        tokens = share([step.need for step in together], self._budget, self._chunk)
         batch = [(step, count) for step, count in zip(together, tokens, strict=True) if count]
         ended = self._run_apart_if_needed(batch)
         gone = {id(step) for step, _ in ended}

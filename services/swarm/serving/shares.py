@@ -11,7 +11,7 @@ class Need(NamedTuple):
     tokens: int
 
 
-def share(needs: Sequence[Need], budget: int) -> list[int]:
+def share(needs: Sequence[Need], budget: int, chunk: int = 1) -> list[int]:
     """Return how many tokens of each row run now, for each step; 0 for those that wait for the next tick.
 
     Who comes first is served first: as many steps as the budget allows get one token, so decoding never waits for a
@@ -20,6 +20,8 @@ def share(needs: Sequence[Need], budget: int) -> list[int]:
     Args:
         needs: in the order of arrival.
         budget: the most tokens of all rows together. The first step gets one token even if its rows are more.
+        chunk: a step that does not run to its end runs a multiple of so many tokens; the first step gets a chunk even
+            if the budget is less.
     """
     given = [0] * len(needs)
     left = budget
@@ -35,4 +37,11 @@ def share(needs: Sequence[Need], budget: int) -> list[int]:
         more = min(tokens - 1, max(0, left) // (len(by_wish) - place) // rows)
         given[index] += more
         left -= more * rows
+    if chunk > 1:
+        given = [_whole(tokens, need.tokens, chunk) for tokens, need in zip(given, needs, strict=True)]
+        given[0] = given[0] or min(chunk, needs[0].tokens)
     return given
+
+
+def _whole(tokens: int, wanted: int, chunk: int) -> int:
+    return tokens if tokens == wanted else tokens // chunk * chunk

@@ -26,6 +26,7 @@ from services.swarm.loading import load_block
 from services.swarm.serving.arena import Arena
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
 from services.swarm.serving.batching_pool import BatchingPool, batch_inference
+from services.swarm.serving.groups import GROUP_TOKENS
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.packed_check import differs_in_batches
 from services.swarm.serving.scheduler import Scheduler
@@ -51,6 +52,7 @@ class SpanOptions:
     prefill_chunk_tokens: int
     batched: bool
     batch_tokens: int
+    batch_invariant: bool
     num_handlers: int
     announce_period: float
     throughput: float
@@ -171,15 +173,18 @@ class SpanServer:
         options = self._options
         blocks = [backend.block for backend in self._backends.values()]
         arena.lay_out(len(blocks), blocks[0].num_kv_heads, blocks[0].head_size, options.dtype, options.device)
-        span = PackedSpan(blocks, inputs, arena.keys, arena.values)
-        if difference := differs_in_batches(blocks, inputs, options.dtype, options.device):
+        invariant = options.batch_invariant
+        span = PackedSpan(blocks, inputs, arena.keys, arena.values, invariant=invariant)
+        if difference := differs_in_batches(
+            blocks, inputs, options.dtype, options.device, invariant=invariant
+        ):
             logger.warning("steps run one after another: %s", difference)
             return False
         batch_inference(
             self._backends,
             BatchingPool(
                 self._backends,
-                Scheduler(arena, span, options.batch_tokens),
+                Scheduler(arena, span, options.batch_tokens, chunk=GROUP_TOKENS if invariant else 1),
                 max_task_tokens=options.max_session_tokens,
                 device=options.device,
             ),

@@ -80,16 +80,14 @@ class Server:
 Parts = tuple[PreTrainedModel, list[DecoderBlock], LayerInputs]
 
 
-def make_parts(folder: Path, variant: str) -> Parts:
+def make_parts(folder: Path, variant: str, dtype: torch.dtype = torch.float32) -> Parts:
     """Return a tiny model, its blocks, and what prepares their inputs."""
     save_tiny_model(folder / "tiny" / "model", variant)
     spec = ModelSpec.find(SwarmSettings.load(model="tiny/model", models_dir=folder, cache_dir=folder))
-    inputs = LayerInputs(spec.anatomy, torch.float32, CPU)
-    blocks = [
-        load_block(spec.files, spec.anatomy, index, inputs, dtype=torch.float32, device=CPU) for index in ALL
-    ]
+    inputs = LayerInputs(spec.anatomy, dtype, CPU)
+    blocks = [load_block(spec.files, spec.anatomy, index, inputs, dtype=dtype, device=CPU) for index in ALL]
     return (
-        AutoModelForCausalLM.from_pretrained(folder / "tiny" / "model", dtype=torch.float32),
+        AutoModelForCausalLM.from_pretrained(folder / "tiny" / "model", dtype=dtype),
         blocks,
         inputs,
     )

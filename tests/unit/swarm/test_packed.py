@@ -18,8 +18,9 @@ from transformers import (
 from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.layer_inputs import LayerInputs
-from services.swarm.serving.packed import PackedSpan, Piece
+from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.packed_check import differs_in_batches
+from services.swarm.serving.pieces import Piece
 
 CPU = torch.device("cpu")
 HIDDEN, LAYERS, WINDOW = 64, 2, 8
