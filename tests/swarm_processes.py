@@ -65,6 +65,11 @@ class Room:
             )
 
     @property
+    def pid(self) -> int:
+        """Return the number of the first process, whose children all others are."""
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """Return everything that the process has written so far."""
         return (self.folder / "log").read_text()

@@ -26,6 +26,7 @@ _NAMES = {
     "stock": "one step after another",
     "plain": "plain transformers, static batch",
 }
+_COSTS = {"stock": "one after another", "batched": "all at once", "alone": "one stream"}
 
 
 def measure(root: Path, project: str) -> list[Figure]:
@@ -76,4 +77,9 @@ def figures(measured: dict[str, Any]) -> list[Figure]:
         Figure(f"{most} streams, 95th percentile to median", spread, "times", 1.5),
         Figure("first token of a short prompt", 1000 * measured["first_token"], "ms"),
         Figure("the same beside a prompt of 2000 tokens", wait, "times", 3),
+        *(
+            Figure(f"{_COSTS[way]}, processor time a token in {role}", 1000 * seconds, "ms")
+            for way, by_role in measured["costs"].items()
+            for role, seconds in by_role.items()
+        ),
     ]

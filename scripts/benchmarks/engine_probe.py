@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from scripts.benchmarks.engine_costs import spent
 from scripts.benchmarks.engine_streams import (
     Streams,
     by_itself,
@@ -29,7 +30,7 @@ from scripts.benchmarks.engine_streams import (
 )
 from services.common.settings import SwarmSettings
 from services.swarm.model import SwarmModel
-from tests.swarm_processes import Swarm, until_served
+from tests.swarm_processes import Room, Swarm, until_served
 
 STREAMS = (1, 4, 16)
 NEW_TOKENS = int(sys.argv[1]) if len(sys.argv) > 1 else 32
@@ -49,6 +50,8 @@ class Measured:
         gap_p95: the same, which 95 of 100 stay below.
         first_token: seconds from a prompt to its first token, in batches.
         first_token_beside: the same while a long prompt runs.
+        costs: way → role → seconds of processor time a token, with most streams at once; way ``alone`` is one
+            stream in batches.
     """
 
     speeds: dict[str, dict[int, float]]
@@ -56,44 +59,65 @@ class Measured:
     gap_p95: float
     first_token: float
     first_token_beside: float
+    costs: dict[str, dict[str, float]]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A swarm of its own, and its client."""
+
+    servers: tuple[Room, ...]
+    model: SwarmModel
+
+    def go_on(self, texts: list[list[int]]) -> Streams:
+        """Continue all texts at once."""
+        return asyncio.run(through_swarm(self.model, texts, NEW_TOKENS))
+
+    def cost(self, texts: list[list[int]]) -> dict[str, float]:
+        """Return the processor time that this takes, by role, in seconds a token; the prompts' is among it."""
+        with spent(self.servers) as seconds:
+            self.go_on(texts)
+        return {role: some / (len(texts) * NEW_TOKENS) for role, some in seconds.items()}
 
 
 @contextmanager
-def served(folder: Path, settings: SwarmSettings, scheduler: str, servers: int) -> Iterator[SwarmModel]:
+def served(folder: Path, settings: SwarmSettings, scheduler: str, servers: int) -> Iterator[Served]:
     """Serve the model by so many servers with an equal part each, and join them as a client."""
     with Swarm(folder, settings.models_dir) as swarm:
         depth = AutoConfig.from_pretrained(settings.models_dir / settings.model).num_hidden_layers
         borders = [depth * number // servers for number in range(servers + 1)]
-        for start, end in pairwise(borders):
+        rooms = tuple(
             swarm.serve(
                 settings.model,
                 f"{start}:{end}",
                 CALYX_NUM_HANDLERS="2",
                 CALYX_DTYPE=DTYPE,
                 CALYX_SCHEDULER=scheduler,
-            ).until_logged("serving")
+            )
+            for start, end in pairwise(borders)
+        )
+        for room in rooms:
+            room.until_logged("serving")
         with swarm.client(settings.model, dtype=DTYPE) as client:
             until_served(client)
-            yield client.model
+            yield Served(rooms, client.model)
 
 
 def measure(settings: SwarmSettings, folder: Path) -> Measured:
     """Ask all ways in turns."""
     with ExitStack() as stack:
 
-        def swarm(name: str, scheduler: str, servers: int = 1) -> tuple[SwarmModel, Way]:
-            model = stack.enter_context(served(folder / name, settings, scheduler, servers))
-            return model, lambda texts: asyncio.run(through_swarm(model, texts, NEW_TOKENS))
+        def swarm(name: str, scheduler: str, servers: int = 1) -> Served:
+            return stack.enter_context(served(folder / name, settings, scheduler, servers))
 
-        _, stock = swarm("stock", "stock")
-        batching, batched = swarm("batched", "batched")
-        _, halves = swarm("halves", "batched", servers=2)
+        stock, batched = swarm("stock", "stock"), swarm("batched", "batched")
+        halves = swarm("halves", "batched", servers=2)
         plain = AutoModelForCausalLM.from_pretrained(
             settings.models_dir / settings.model, dtype=getattr(torch, DTYPE)
         )
         ways: dict[str, Way] = {
-            "stock": stock,
-            "batched": batched,
+            "stock": stock.go_on,
+            "batched": batched.go_on,
             "plain": lambda texts: by_itself(plain, texts, NEW_TOKENS),
         }
         speeds: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
@@ -102,13 +126,15 @@ def measure(settings: SwarmSettings, folder: Path) -> Measured:
         for _ in range(ROUNDS):
             for streams in STREAMS:
                 texts = prompts(streams, plain.config.vocab_size)
-                for way, run in (ways | ({"halves": halves} if streams == STREAMS[-1] else {})).items():
+                for way, run in (ways | ({"halves": halves.go_on} if streams == STREAMS[-1] else {})).items():
                     result = run(texts)
                     speeds[way][streams].append(result.speed)
                     if (way, streams) == ("batched", STREAMS[-1]):
                         gaps += result.gaps
-            alone.append(asyncio.run(first_token(batching)))
-            beside.append(asyncio.run(first_token_beside_long_prompt(batching)))
+            alone.append(asyncio.run(first_token(batched.model)))
+            beside.append(asyncio.run(first_token_beside_long_prompt(batched.model)))
+        most = prompts(STREAMS[-1], plain.config.vocab_size)
+        costs = {"stock": stock.cost(most), "batched": batched.cost(most), "alone": batched.cost(most[:1])}
     hundredths = statistics.quantiles(gaps, n=100)
     return Measured(
         {
@@ -119,6 +145,7 @@ def measure(settings: SwarmSettings, folder: Path) -> Measured:
         hundredths[94],
         statistics.median(alone),
         statistics.median(beside),
+        costs,
     )
 
 

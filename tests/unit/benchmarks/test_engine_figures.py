@@ -16,6 +16,7 @@ MEASURED: dict[str, Any] = {
     "gap_p95": 0.06,
     "first_token": 0.1,
     "first_token_beside": 0.4,
+    "costs": {"stock": {"blocks": 0.02, "client": 0.01}, "batched": {"blocks": 0.004}},
 }
 
 
@@ -35,9 +36,17 @@ def test_ratios_are_those_of_one_run_with_their_goals() -> None:
 
 
 def test_waits_are_held_against_the_quiet_case() -> None:
-    waits = {figure.name: figure for figure in figures(MEASURED)[-4:]}
+    waits = {figure.name: figure for figure in figures(MEASURED)[-7:-3]}
 
     assert waits["16 streams, median time per token"].value == 50
     assert waits["16 streams, 95th percentile to median"].met
     assert waits["first token of a short prompt"].value == 100
     assert not waits["the same beside a prompt of 2000 tokens"].met
+
+
+def test_costs_are_given_by_way_and_role() -> None:
+    assert figures(MEASURED)[-3:] == [
+        Figure("one after another, processor time a token in blocks", 20.0, "ms"),
+        Figure("one after another, processor time a token in client", 10.0, "ms"),
+        Figure("all at once, processor time a token in blocks", 4.0, "ms"),
+    ]
