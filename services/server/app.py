@@ -45,6 +45,7 @@ def _run(
     with stop.interrupting():
         model = ModelSpec.find(swarm)
         options = _options(settings, model, swarm.batch_invariant)
+        _check_quantization(options, model)
         fixed_span = parse_span(settings.block_indices, model.num_blocks)
         last = LastSpan(
             settings.server_identity.with_suffix(".span.json"), swarm.model, swarm.revision, model.num_blocks
@@ -79,9 +80,11 @@ def _run(
 
 def _options(settings: ServerSettings, model: ModelSpec, batch_invariant: bool) -> SpanOptions:
     device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, model.anatomy.config.dtype, device, cpu_computes_bfloat16())
     return SpanOptions(
         device=device,
-        dtype=choose_dtype(settings.dtype, model.anatomy.config.dtype, device, cpu_computes_bfloat16()),
+        dtype=dtype,
+        quantization=settings.quantization,
         attn_cache_tokens=settings.attn_cache_tokens,
         max_session_tokens=settings.max_session_tokens,
         prefill_chunk_tokens=settings.prefill_chunk_tokens,
@@ -93,6 +96,23 @@ def _options(settings: ServerSettings, model: ModelSpec, batch_invariant: bool) 
         throughput=settings.throughput,
         public_name=settings.public_name,
     )
+
+
+def _check_quantization(options: SpanOptions, model: ModelSpec) -> None:
+    kept = options.quantization
+    if kept == "none":
+        return
+    if options.device.type != "cpu":
+        raise InvalidSetting(
+            f"weights of {kept} are for CPUs, and the device is {options.device}",
+            "set CALYX_QUANTIZATION=none, or CALYX_DEVICE=cpu",
+        )
+    sizes = {block_bytes(model.anatomy, options.dtype, how) for how in ("none", kept)}
+    if len(sizes) == 1:
+        raise InvalidSetting(
+            f"nothing of a {model.anatomy.config.model_type} block can be kept in {kept}",
+            "set CALYX_QUANTIZATION=none",
+        )
 
 
 def parse_span(block_indices: str | None, num_blocks: int) -> range | None:
@@ -118,7 +138,7 @@ def _count_blocks(wanted: int | None, model: ModelSpec, options: SpanOptions) ->
         return min(wanted, depth)
     reserve = GPU_RESERVE if options.device.type == "cuda" else CPU_RESERVE
     cache = cache_bytes_per_token(model.anatomy, options.dtype) * options.attn_cache_tokens
-    weights = block_bytes(model.anatomy, options.dtype)
+    weights = block_bytes(model.anatomy, options.dtype, options.quantization)
     fitting = blocks_that_fit(free_memory(options.device), reserve, weights, cache)
     logger.info("counted blocks that fit into free memory", extra={"fitting": fitting, "model": depth})
     return min(fitting, depth)

@@ -16,6 +16,7 @@ from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.hollow import argument_names
 from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.family.quantized import Quantization, parameter_bytes, quantize
 from services.swarm.files import ModelFiles
 
 
@@ -61,6 +62,7 @@ def load_block(
     *,
     dtype: torch.dtype,
     device: torch.device,
+    quantization: Quantization = "none",
 ) -> DecoderBlock:
     """Load decoder layer ``index`` and nothing else.
 
@@ -79,6 +81,8 @@ def load_block(
         _only(anatomy.base_class, build), anatomy, weights, dtype, f"block {index} of {files.name}"
     )
     layer = getattr(model, anatomy.layers_name)[str(index)].to(device)
+    if quantization != "none":
+        quantize(layer)
     return DecoderBlock(anatomy, index, layer, inputs)
 
 
@@ -128,13 +132,11 @@ def _call_as_layer(middle: nn.Module, anatomy: Anatomy) -> None:
         middle.register_forward_hook(lambda _, inputs, output: (output,))
 
 
-def block_bytes(anatomy: Anatomy, dtype: torch.dtype) -> int:
+def block_bytes(anatomy: Anatomy, dtype: torch.dtype, quantization: Quantization = "none") -> int:
     """Return how many bytes the weights of the largest block take in memory."""
     with torch.device("meta"):
         sizes = {
-            layer_class: sum(
-                parameter.numel() for parameter in layer_class(anatomy.config, index).parameters()
-            )
+            layer_class: parameter_bytes(layer_class(anatomy.config, index), dtype, quantization)
             for index, layer_class in enumerate(anatomy.layer_classes)
         }
-    return max(sizes.values()) * dtype.itemsize
+    return max(sizes.values())

@@ -22,6 +22,7 @@ from services.swarm.dht import rejoin
 from services.swarm.directory import read_blocks
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.family.quantized import Quantization
 from services.swarm.loading import load_block
 from services.swarm.serving.arena import Arena
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
@@ -47,6 +48,7 @@ class SpanOptions:
 
     device: torch.device
     dtype: torch.dtype
+    quantization: Quantization
     attn_cache_tokens: int
     max_session_tokens: int
     prefill_chunk_tokens: int
@@ -129,7 +131,7 @@ class SpanServer:
                 public_name=options.public_name,
                 version=petals.__version__,
                 torch_dtype=str(options.dtype).removeprefix("torch."),
-                quant_type=QuantType.NONE.name.lower(),
+                quant_type=options.quantization,
                 using_relay=self._dht.client_mode,
             ),
             ModelInfo(num_blocks=self._model.num_blocks, repository=f"https://huggingface.co/{files.name}"),
@@ -150,7 +152,13 @@ class SpanServer:
         inputs = LayerInputs(model.anatomy, options.dtype, options.device)
         for index in self.span:
             block = load_block(
-                model.files, model.anatomy, index, inputs, dtype=options.dtype, device=options.device
+                model.files,
+                model.anatomy,
+                index,
+                inputs,
+                dtype=options.dtype,
+                device=options.device,
+                quantization=options.quantization,
             )
             uid = model.uid(index)
             self._backends[uid] = BlockBackend(
@@ -222,7 +230,7 @@ class SpanServer:
                 request_timeout=180,
                 session_timeout=30 * 60,
                 step_timeout=5 * 60,
-                quant_type=QuantType.NONE,
+                quant_type=QuantType[options.quantization.upper()],
             )
             for index in range(options.num_handlers)
         ]

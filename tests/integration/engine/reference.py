@@ -1,10 +1,11 @@
 """What plain transformers makes of prompts, to hold the swarm against."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from tests.blocking_client import BlockingClient, BlockingSession
 from tests.unit.swarm.tiny_sizes import VOCABULARY
@@ -27,9 +28,17 @@ class Text:
         return len(self.prompt) + len(self.tokens)
 
 
-def plain_transformers(folder: Path, *, prompt: int, new: int, dtype: torch.dtype = torch.float32) -> Text:
+def plain_transformers(
+    folder: Path,
+    *,
+    prompt: int,
+    new: int,
+    dtype: torch.dtype = torch.float32,
+    change: Callable[[PreTrainedModel], None] = lambda model: None,
+) -> Text:
     """Continue a random prompt of so many tokens by so many new ones, with the whole model in this process."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    change(model)
     tokens = torch.randint(2, VOCABULARY, (1, prompt), generator=torch.Generator().manual_seed(prompt))
     made = model.generate(
         tokens, do_sample=False, max_new_tokens=new, output_logits=True, return_dict_in_generate=True

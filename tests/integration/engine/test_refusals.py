@@ -105,3 +105,10 @@ def test_a_bootstrap_peer_that_cannot_publish_its_address(tmp_path: Path, settin
     words = last_words("bootstrap", tmp_path, settings | {"CALYX_BOOTSTRAP_ADDRESSES": str(nowhere)})
 
     assert words.startswith(f"writing {nowhere}: No such file or directory — ")
+
+
+def test_a_server_of_a_model_that_int8_cannot_keep(tmp_path: Path, settings: dict[str, str]) -> None:
+    falcon = {"CALYX_MODEL": "tiny/falcon-40b-sharded", "CALYX_QUANTIZATION": "int8"}
+    words = last_words("server", tmp_path, settings | falcon)
+
+    assert words.startswith("nothing of a falcon block can be kept in int8 — ")

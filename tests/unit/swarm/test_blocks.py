@@ -1,5 +1,6 @@
 """Single blocks and ends, loaded alone, are the parts of the whole model: outputs, caches, batches, gradients."""
 
+import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from services.common.errors import Broken
 from services.common.settings import SwarmSettings
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.family.quantized import quantize
 from services.swarm.files import SINGLE
 from services.swarm.loading import block_bytes, load_block, load_ends
 from services.swarm.spec import ModelSpec
@@ -192,6 +194,18 @@ def test_a_block_takes_the_bytes_that_are_counted_for_it(spec: ModelSpec, blocks
 
     assert block_bytes(spec.anatomy, torch.float32) == taken
     assert block_bytes(spec.anatomy, torch.bfloat16) == taken // 2
+
+
+def test_a_quantized_block_takes_the_bytes_that_are_counted_for_it(
+    spec: ModelSpec, blocks: list[DecoderBlock]
+) -> None:
+    block = max(map(copy.deepcopy, blocks), key=lambda one: sum(part.nbytes for part in one.parameters()))
+
+    quantize(block.layer)
+
+    assert sum(parameter.nbytes for parameter in block.parameters()) == block_bytes(
+        spec.anatomy, torch.float32, "int8"
+    )
 
 
 def test_every_block_has_weights_of_its_own(blocks: list[DecoderBlock]) -> None:
