@@ -1,5 +1,6 @@
 """Runs the server until it is told to stop: choose blocks, load and serve them, watch, move, drain."""
 
+import gc
 import logging
 from pathlib import Path
 
@@ -42,6 +43,9 @@ def main(heartbeat: Path = DEFAULT_PATH) -> int:
 def _run(
     settings: ServerSettings, swarm: SwarmSettings, heartbeat: Heartbeat, grace: Grace, stop: StopRequest
 ) -> None:
+    # Processes that are forked share this one's memory until either writes to it, and looking for garbage writes to
+    # every object that is not frozen: 108 MB for each process
+    gc.freeze()
     with stop.interrupting():
         model = ModelSpec.find(swarm)
         options = _options(settings, model, swarm.batch_invariant)

@@ -125,7 +125,8 @@ class AsyncSession:
 
     async def _through_blocks(self, hidden: torch.Tensor) -> torch.Tensor:
         try:
-            return await self._chain.step(hidden)
+            with self._reading.expecting():
+                return await self._chain.step(hidden)
         except MissingBlocks as error:
             raise Unavailable(
                 f"model {self._name}: {error}",

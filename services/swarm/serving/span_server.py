@@ -1,5 +1,6 @@
 """The life of a server: announce, load a span of blocks, serve it, drain, leave."""
 
+import gc
 import logging
 import multiprocessing as mp
 import time
@@ -234,6 +235,7 @@ class SpanServer:
             )
             for index in range(options.num_handlers)
         ]
+        gc.freeze()  # as in the server's ``_run``
         # Handlers are forked: they must exist before the runtime's threads hold any lock
         for handler in self._handlers:
             handler.run_in_background()

@@ -78,3 +78,26 @@ async def test_who_was_cancelled_is_not_computed_and_hinders_nobody(thread: Thre
     double.gate.set()
     assert await tasks[2] == 6
     assert double.calls == [[1], [3]]
+
+
+async def test_those_on_their_way_who_follow_each_other_closely_are_one_call(
+    thread: ThreadPoolExecutor,
+) -> None:
+    double = Doubling()
+    batches = Batches(double, thread)
+    order = asyncio.Semaphore(0)
+
+    async def travel(number: int) -> int:
+        with batches.expecting():
+            await order.acquire()
+        return await batches.submit(number)
+
+    travels = [asyncio.create_task(travel(number)) for number in range(6)]
+    slow = asyncio.create_task(travel(6))
+    for _ in range(6):
+        order.release()
+        await asyncio.sleep(0)
+    assert await asyncio.gather(*travels) == [0, 2, 4, 6, 8, 10]
+    order.release()
+    assert await slow == 12
+    assert double.calls == [list(range(6)), [6]]
