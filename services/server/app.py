@@ -18,7 +18,8 @@ from services.swarm import dht
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.loading import block_bytes
 from services.swarm.precision import choose_dtype, cpu_computes_bfloat16
-from services.swarm.serving.span_server import SpanOptions, SpanServer, choose_span
+from services.swarm.serving.options import SpanOptions
+from services.swarm.serving.span_server import SpanServer, choose_span
 from services.swarm.spec import ModelSpec
 
 logger = logging.getLogger(__name__)

@@ -51,8 +51,8 @@ class ServerSettings(Section):
     """The most tokens of a prompt that pass through the blocks at once."""
 
     quantization: Literal["none", "int8"] = "none"
-    """How the blocks' weights are kept: ``int8`` takes half the memory, computes nearly the same, and is faster on a
-    CPU with few sessions. For CPUs alone."""
+    """How the blocks' weights are kept: ``int8`` takes half the memory and computes nearly the same. For CPUs
+    alone."""
 
     scheduler: Literal["stock", "batched"] = "stock"
     """How steps of several sessions share the blocks: ``stock`` runs one after another, as Petals does; ``batched``

@@ -1,4 +1,4 @@
-"""Weights of 8 bits on a CPU: a block takes half the memory, and a single session's step half the time.
+"""Weights of 8 bits on a CPU: a block takes half the memory, and a product of one row half the time.
 
 A step of few tokens waits for weights to come from memory, so fewer bytes are fewer seconds. Each output of a linear
 layer has a scale of its own, for which its largest weight becomes 127; activations stay as they are (weight-only, as

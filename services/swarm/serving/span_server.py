@@ -6,7 +6,6 @@ import multiprocessing as mp
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,12 +22,12 @@ from services.swarm.dht import rejoin
 from services.swarm.directory import read_blocks
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.family.layer_inputs import LayerInputs
-from services.swarm.family.quantized import Quantization
 from services.swarm.loading import load_block
 from services.swarm.serving.arena import Arena
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
 from services.swarm.serving.batching_pool import BatchingPool, batch_inference
 from services.swarm.serving.groups import GROUP_TOKENS
+from services.swarm.serving.options import SpanOptions
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.packed_check import differs_in_batches
 from services.swarm.serving.scheduler import Scheduler
@@ -41,25 +40,6 @@ _ALLOCATION_SECONDS = 600
 """The most that a session waits for memory."""
 _BALANCE_QUALITY = 0.75
 """Blocks are moved only if the swarm's slowest block would become faster by a third (Petals' default)."""
-
-
-@dataclass(frozen=True)
-class SpanOptions:
-    """How a span is served; see ``services.common.settings.server`` for the meaning of each."""
-
-    device: torch.device
-    dtype: torch.dtype
-    quantization: Quantization
-    attn_cache_tokens: int
-    max_session_tokens: int
-    prefill_chunk_tokens: int
-    batched: bool
-    batch_tokens: int
-    batch_invariant: bool
-    num_handlers: int
-    announce_period: float
-    throughput: float
-    public_name: str | None
 
 
 def choose_span(dht: DHT, model: ModelSpec, num_blocks: int) -> range:

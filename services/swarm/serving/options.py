@@ -1,0 +1,26 @@
+"""How a span of blocks is served."""
+
+from dataclasses import dataclass
+
+import torch
+
+from services.swarm.family.quantized import Quantization
+
+
+@dataclass(frozen=True)
+class SpanOptions:
+    """How a span is served; see ``services.common.settings.server`` for the meaning of each."""
+
+    device: torch.device
+    dtype: torch.dtype
+    quantization: Quantization
+    attn_cache_tokens: int
+    max_session_tokens: int
+    prefill_chunk_tokens: int
+    batched: bool
+    batch_tokens: int
+    batch_invariant: bool
+    num_handlers: int
+    announce_period: float
+    throughput: float
+    public_name: str | None
