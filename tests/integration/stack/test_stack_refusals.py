@@ -72,7 +72,6 @@ class TestAnEngine:
 
         assert host in other.calyx("status", DOCKER_HOST=host).error
 
-    @pytest.mark.skipif(not REAL.is_socket(), reason="the engine is reached by no Unix socket")
     @pytest.mark.parametrize(
         ("command", "request_"),
         [
@@ -84,6 +83,8 @@ class TestAnEngine:
         ids=lambda value: value.decode() if isinstance(value, bytes) else value[0],
     )
     def test_that_stops_meanwhile(self, other: Pool, command: list[str], request_: bytes) -> None:
+        if not REAL.is_socket():  # asked now: on a bare machine there is no engine when tests are collected
+            pytest.skip("the engine is reached by no Unix socket")
         with EngineProxy(until=request_) as proxy:
             done = other.calyx(*command, DOCKER_HOST=proxy.address)
             assert proxy.gone.is_set()
