@@ -29,7 +29,7 @@ from scripts.benchmarks.engine_streams import (
     through_swarm,
 )
 from services.common.settings import SwarmSettings
-from services.swarm.model import SwarmModel
+from services.swarm.model import COMPUTING, SwarmModel
 from tests.swarm_processes import Room, Swarm, until_served
 
 STREAMS = (1, 4, 16)
@@ -118,7 +118,7 @@ def measure(settings: SwarmSettings, folder: Path) -> Measured:
         ways: dict[str, Way] = {
             "stock": stock.go_on,
             "batched": batched.go_on,
-            "plain": lambda texts: by_itself(plain, texts, NEW_TOKENS),
+            "plain": lambda texts: COMPUTING.submit(by_itself, plain, texts, NEW_TOKENS).result(),
         }
         speeds: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
         gaps: list[float] = []

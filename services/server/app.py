@@ -95,6 +95,7 @@ def _options(settings: ServerSettings, model: ModelSpec, batch_invariant: bool) 
         prefill_chunk_tokens=settings.prefill_chunk_tokens,
         batched=settings.scheduler == "batched",
         batch_tokens=settings.batch_tokens,
+        batch_seconds=settings.batch_seconds,
         batch_invariant=batch_invariant,
         num_handlers=settings.num_handlers,
         announce_period=settings.announce_period,

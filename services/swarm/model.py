@@ -27,13 +27,17 @@ from services.swarm.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
 
+COMPUTING = ThreadPoolExecutor(1, "ends")
+"""Where embeddings and heads of all models of this process are computed. OpenMP keeps a team of threads for every
+thread that computes; with more threads than cores GNU's library lets all of them sleep after every product, so a
+second thread would make each step slower for everybody."""
+
 
 class SwarmModel:
     """A model whose blocks are run by the swarm; make one with ``load``.
 
     Its sessions need no threads of their own: hivemind's event loop carries their messages, and one thread computes
-    for all that wait at the same time. OpenMP keeps a team of threads for every thread that ever computed, so one is
-    also the fastest.
+    for all that wait at the same time.
 
     Args:
         spec: which model.
@@ -48,9 +52,8 @@ class SwarmModel:
     ) -> None:
         self._spec, self._dht, self._sequence, self._patience = spec, dht, sequence, patience
         self._routes = PetalsRoutes(sequence)
-        self._thread = ThreadPoolExecutor(1, "ends")
-        self._embedding: Batches[ToEmbed, torch.Tensor] = Batches(ends.embed, self._thread)
-        self._reading: Batches[ToRead, Any] = Batches(ends.read, self._thread)
+        self._embedding: Batches[ToEmbed, torch.Tensor] = Batches(ends.embed, COMPUTING)
+        self._reading: Batches[ToRead, Any] = Batches(ends.read, COMPUTING)
         config = spec.anatomy.config
         generation = spec.files.generation_config()
         self.name: str = spec.files.name
@@ -143,7 +146,6 @@ class SwarmModel:
         """Leave the swarm; open sessions fail from now on."""
         self._sequence.shutdown()
         self._dht.shutdown()
-        self._thread.shutdown(wait=False)
 
 
 def _token_ids(value: int | list[int] | None) -> frozenset[int]:

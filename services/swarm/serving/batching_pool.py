@@ -102,8 +102,11 @@ class BatchingPool(BytesTaskPool):
         """Run a tick; its answers wait under its number for ``send_outputs_from_runtime``."""
         start = time.monotonic()
         ended: list[Answer] = self._scheduler.tick()
-        self._gathering.ticked(time.monotonic() - start)
+        # A GPU computes behind the program's back until its results are fetched
         self._answers[number] = [(self._tasks.pop(step), _portable(outcome)) for step, outcome in ended]
+        seconds = time.monotonic() - start
+        self._gathering.ticked(seconds)
+        self._scheduler.pace.ticked(self._scheduler.ran, seconds)
         for step, _ in ended:
             self.batch_receiver.recv()
             self._gathering.answered(step.session)

@@ -19,6 +19,7 @@ class SpanOptions:
     prefill_chunk_tokens: int
     batched: bool
     batch_tokens: int
+    batch_seconds: float
     batch_invariant: bool
     num_handlers: int
     announce_period: float

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from services.swarm.serving.arena import Arena
+from services.swarm.serving.pace import Pace
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.pieces import Piece
 from services.swarm.serving.shares import Need, share
@@ -75,12 +76,15 @@ class Scheduler:
     Args:
         arena: the memory of all sessions.
         span: runs batches.
-        budget: the most tokens per tick.
+        pace: says how many tokens a tick may have.
         chunk: prompts are cut at multiples of so many tokens.
     """
 
-    def __init__(self, arena: Arena, span: PackedSpan, budget: int, chunk: int = 1) -> None:
-        self._arena, self._span, self._budget, self._chunk = arena, span, budget, chunk
+    def __init__(self, arena: Arena, span: PackedSpan, pace: Pace, chunk: int = 1) -> None:
+        self._arena, self._span, self._chunk = arena, span, chunk
+        self.pace = pace
+        self.ran = 0
+        """How many tokens of all rows the last tick ran as a batch."""
         self._waiting: list[Step] = []
 
     @property
@@ -94,6 +98,7 @@ class Scheduler:
 
     def tick(self) -> list[Answer]:
         """Run one batch, and return the steps that have ended with it."""
+        self.ran = 0
         self._arena.catch_up()
         answers = self._give_up_closed()
         if not self._waiting:
@@ -103,8 +108,9 @@ class Scheduler:
             self._waiting.remove(first)
             return [*answers, (first, _outcome(first.alone))]
         together = [step for step in self._waiting if step.alone is None and step.blocks == first.blocks]
-        tokens = share([step.need for step in together], self._budget, self._chunk)
+        tokens = share([step.need for step in together], self.pace.budget, self._chunk)
         batch = [(step, count) for step, count in zip(together, tokens, strict=True) if count]
+        self.ran = sum(step.need.rows * count for step, count in batch)
         ended = self._run_apart_if_needed(batch)
         gone = {id(step) for step, _ in ended}
         served = {id(step) for step, _ in batch}

@@ -28,6 +28,7 @@ from services.swarm.serving.backend import BlockBackend, merge_inference_pools
 from services.swarm.serving.batching_pool import BatchingPool, batch_inference
 from services.swarm.serving.groups import GROUP_TOKENS
 from services.swarm.serving.options import SpanOptions
+from services.swarm.serving.pace import Pace
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.packed_check import differs_in_batches
 from services.swarm.serving.scheduler import Scheduler
@@ -173,7 +174,12 @@ class SpanServer:
             self._backends,
             BatchingPool(
                 self._backends,
-                Scheduler(arena, span, options.batch_tokens, chunk=GROUP_TOKENS if invariant else 1),
+                Scheduler(
+                    arena,
+                    span,
+                    Pace(options.batch_tokens, options.batch_seconds),
+                    chunk=GROUP_TOKENS if invariant else 1,
+                ),
                 max_task_tokens=options.max_session_tokens,
                 device=options.device,
             ),

@@ -13,6 +13,7 @@ from services.swarm.family.block import DecoderBlock
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.loading import load_block
 from services.swarm.serving.arena import Arena, _Opened
+from services.swarm.serving.pace import Pace
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.scheduler import Scheduler, Step
 from services.swarm.spec import ModelSpec
@@ -98,4 +99,4 @@ def make_server(parts: Parts) -> Server:
     arena = FakeMemory()
     arena.lay_out(BLOCKS, blocks[0].num_kv_heads, blocks[0].head_size, torch.float32, CPU)
     span = PackedSpan(blocks, inputs, arena.keys, arena.values)
-    return Server(whole, span, arena, Scheduler(arena, span, BUDGET))
+    return Server(whole, span, arena, Scheduler(arena, span, Pace(BUDGET, seconds=1.0)))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from services.swarm.client.ends import Ends, ToRead
 from services.swarm.serving.groups import GROUP_TOKENS, groups
+from services.swarm.serving.pace import Pace
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.packed_check import differs_in_batches
 from services.swarm.serving.pieces import Piece
@@ -53,7 +54,7 @@ def server(dtype: torch.dtype, tmp_path_factory: pytest.TempPathFactory) -> Serv
     arena.lay_out(len(blocks), blocks[0].num_kv_heads, blocks[0].head_size, dtype, CPU)
     span = PackedSpan(blocks, inputs, arena.keys, arena.values, invariant=True)
     assert differs_in_batches(blocks, inputs, dtype, CPU, invariant=True) is None
-    return Server(whole, span, arena, Scheduler(arena, span, BUDGET, GROUP_TOKENS))
+    return Server(whole, span, arena, Scheduler(arena, span, Pace(BUDGET, seconds=1.0), GROUP_TOKENS))
 
 
 def speak(server: Server, hidden: torch.Tensor, beside: list[int], seed: int) -> list[torch.Tensor]:
