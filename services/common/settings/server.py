@@ -54,9 +54,9 @@ class ServerSettings(Section):
     """How the blocks' weights are kept: ``int8`` takes half the memory and computes nearly the same. For CPUs
     alone."""
 
-    scheduler: Literal["stock", "batched"] = "stock"
-    """How steps of several sessions share the blocks: ``stock`` runs one after another, as Petals does; ``batched``
-    runs all that wait together."""
+    scheduler: Literal["stock", "batched"] = "batched"
+    """How steps of several sessions share the blocks: ``batched`` runs all that wait together; ``stock`` runs one
+    after another, as Petals does."""
 
     batch_tokens: int = Field(default=128, ge=1)
     """The most tokens of all sessions that pass through the blocks together with the scheduler ``batched``; a
