@@ -34,12 +34,28 @@ _COSTS = {"stock": "one after another", "batched": "all at once", "alone": "one 
 def measure(root: Path, project: str) -> list[Figure]:
     """Return tokens a second at each number of streams, their ratios, and waits; ``project`` does not matter.
 
+    Leaves what was measured and a picture of it in ``artifacts/engine.json`` and ``artifacts/engine.svg``.
+
     Raises:
         Unavailable: there is no model to measure with, or a server did not come up.
     """
     subprocess.run([root / "scripts" / "venv", _ENVIRONMENT, *_LOCKS], cwd=root, check=True)
+    measured = _run(
+        root,
+        "engine_probe",
+        remedy="set CALYX_MODELS_DIR to a folder that holds <owner>/<name> of CALYX_MODEL",
+    ).splitlines()[-1]
+    kept = root / "artifacts" / "engine.json"
+    kept.parent.mkdir(exist_ok=True)
+    kept.write_text(measured + "\n")
+    _run(root, "engine_plot", kept, kept.with_suffix(".svg"), remedy=f"what was measured is in {kept}")
+    return figures(json.loads(measured))
+
+
+def _run(root: Path, module: str, *arguments: Path, remedy: str) -> str:
+    """Return what a module of this folder prints when it runs in the tests' environment."""
     done = subprocess.run(
-        [root / _ENVIRONMENT / "bin" / "python", "-m", "scripts.benchmarks.engine_probe"],
+        [root / _ENVIRONMENT / "bin" / "python", "-m", f"scripts.benchmarks.{module}", *arguments],
         cwd=root,
         env={**os.environ, **_AS_IN_THE_IMAGE, "PYTHONPATH": str(root)},
         capture_output=True,
@@ -48,11 +64,8 @@ def measure(root: Path, project: str) -> list[Figure]:
     )
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no output"]
-        raise Unavailable(
-            f"measuring the engine: {lines[-1]}",
-            "set CALYX_MODELS_DIR to a folder that holds <owner>/<name> of CALYX_MODEL",
-        )
-    return figures(json.loads(done.stdout.splitlines()[-1]))
+        raise Unavailable(f"measuring the engine: {lines[-1]}", remedy)
+    return done.stdout
 
 
 def figures(measured: dict[str, Any]) -> list[Figure]:
