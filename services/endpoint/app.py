@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from services.common.settings.endpoint import EndpointSettings
 from services.endpoint.access import SameOrigin
 from services.endpoint.models import Models
+from services.endpoint.openai.router import openai_router
 from services.endpoint.petals_http import petals_http_router
 from services.endpoint.petals_ws import petals_ws_router
 from services.endpoint.readiness import Readiness, readiness_router
@@ -34,4 +35,5 @@ def create_app(settings: EndpointSettings, models: Models) -> FastAPI:
     app.include_router(readiness_router(Readiness(models)))
     app.include_router(petals_http_router(models, scheduler, settings.max_message_bytes))
     app.include_router(petals_ws_router(models, scheduler, settings.max_message_bytes, settings.idle_timeout))
+    app.include_router(openai_router(models, scheduler, settings.max_message_bytes, settings.answer_tokens))
     return app

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from services.common.errors import InvalidInput
 from services.endpoint.detokenizer import Detokenizer
 from services.endpoint.engine import Model, Session
+from services.endpoint.errors import TooLong, WrongField
 from services.endpoint.guessing import Guesser
 from services.endpoint.sampling import SamplingParameters
 
@@ -17,44 +18,41 @@ class Request:
     """What a caller of any protocol asks for.
 
     Attributes:
-        prompt: text to add to the conversation; ``None`` goes on from where it is.
+        prompt: text, or its tokens, to add to the conversation; ``None`` goes on from where it is.
         sampling: how tokens are chosen.
         max_length: the most tokens that the whole conversation may have after this answer.
         max_new_tokens: the most tokens that the answer may have. With neither, it may fill the session.
-        stop_sequences: texts that end the answer; the one that did is part of it.
+        stop_sequences: texts that end the answer.
+        keep_stop: whether the one that did is part of it.
         tokens_per_chunk: how many tokens, at least, make a piece of the answer; ``None``: it is one piece.
 
     Raises:
         InvalidInput: a limit or a stop sequence can never work.
     """
 
-    prompt: str | None
+    prompt: str | tuple[int, ...] | None
     sampling: SamplingParameters = field(default_factory=SamplingParameters)
     max_length: int | None = None
     max_new_tokens: int | None = None
     stop_sequences: tuple[str, ...] = ()
+    keep_stop: bool = True
     tokens_per_chunk: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("max_length", "max_new_tokens", "tokens_per_chunk"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise InvalidInput(f"{name}: must be at least 1, not {value}")
+                raise WrongField(f"{name}: must be at least 1, not {value}")
         if len(self.stop_sequences) > MAX_STOP_SEQUENCES:
-            raise InvalidInput(
-                f"stop sequences: at most {MAX_STOP_SEQUENCES}, not {len(self.stop_sequences)}"
-            )
+            raise WrongField(f"stop sequences: at most {MAX_STOP_SEQUENCES}, not {len(self.stop_sequences)}")
         for sequence in self.stop_sequences:
             if not 1 <= len(sequence) <= MAX_STOP_SEQUENCE_LENGTH:
-                raise InvalidInput(
+                raise WrongField(
                     f"stop sequences: each has 1 to {MAX_STOP_SEQUENCE_LENGTH} letters, not {len(sequence)}"
                 )
-        for text in (self.prompt or "", *self.stop_sequences):
-            # A lone half of a surrogate pair is legal in JSON, but no text: no tokenizer takes it.
-            if not _encodable(text):
-                raise InvalidInput(
-                    "a text holds half of a surrogate pair", "send complete Unicode characters"
-                )
+        for text in (self.prompt, *self.stop_sequences):
+            if isinstance(text, str):
+                require_unicode(text)
 
 
 @dataclass(frozen=True)
@@ -106,9 +104,12 @@ class Conversation:
         """Tokenize a request and check that its answer fits; changes nothing.
 
         Raises:
-            InvalidInput: there is no prompt, or no room for it and one more token.
+            InvalidInput: there is no prompt, or it names a token that the model lacks, or a bias does.
+            TooLong: there is no room for the prompt and one more token.
         """
-        prompt_ids = self._encode(request.prompt)
+        prompt_ids = self._prompt_ids(request.prompt)
+        if any(token >= self.model.vocab_size for token in request.sampling.logit_bias):
+            raise WrongField(f"logit_bias: {self.model.name} has tokens 0 to {self.model.vocab_size - 1}")
         begin = len(self.tokens) + len(prompt_ids)
         room = self._max_length or self.model.max_length
         end = room
@@ -118,13 +119,13 @@ class Conversation:
             end = begin + request.max_new_tokens
         # The first words of this message are a contract: chat.petals.dev's page opens a longer session on it.
         if begin >= min(end, room):
-            raise InvalidInput(
+            raise TooLong(
                 f"Maximum length exceeded: the prompt and what was said before have {begin} tokens, "
                 f"the limit for all and the answer is {min(end, room)}",
                 "shorten the prompt or raise the limit",
             )
         if end > room:
-            raise InvalidInput(
+            raise TooLong(
                 f"Maximum length exceeded: {end} tokens, prompt included, are asked for, the limit is {room}",
                 "ask for fewer, or open a longer session if the model allows it",
             )
@@ -148,24 +149,42 @@ class Conversation:
         if self._session is not None:
             await self._session.close()
 
-    def _encode(self, prompt: str | None) -> list[int]:
-        if prompt is None:
-            if not self.tokens:
-                raise InvalidInput("there is nothing to continue yet", "send a text first")
-            return []
-        if not prompt:
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a text that is added to what was said before.
+
+        Raises:
+            InvalidInput: there are none.
+        """
+        if not text:
             raise InvalidInput("the text is empty", "send at least one character")
         tokenizer = self.model.tokenizer
         # What begins or ends a text for the model does so once, not with every turn of a dialogue.
-        ids: list[int] = tokenizer(prompt, add_special_tokens=not self.tokens, verbose=False)["input_ids"]
+        ids: list[int] = tokenizer(text, add_special_tokens=not self.tokens, verbose=False)["input_ids"]
         if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
             del ids[0]  # chat templates write the beginning of text themselves
         return ids
 
+    def _prompt_ids(self, prompt: str | tuple[int, ...] | None) -> list[int]:
+        if prompt is None:
+            if not self.tokens:
+                raise InvalidInput("there is nothing to continue yet", "send a text first")
+            return []
+        if isinstance(prompt, str):
+            return self.encode(prompt)
+        if not prompt or not all(0 <= token < self.model.vocab_size for token in prompt):
+            raise InvalidInput(f"the prompt needs tokens, each from 0 to {self.model.vocab_size - 1}")
+        return list(prompt)
 
-def _encodable(text: str) -> bool:
+
+def require_unicode(text: str) -> None:
+    """Refuse text that no tokenizer takes.
+
+    Raises:
+        InvalidInput: it holds one half of a surrogate pair without the other, which is legal in JSON.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
-        return False
-    return True
+        raise InvalidInput(
+            "a text holds half of a surrogate pair", "send complete Unicode characters"
+        ) from None

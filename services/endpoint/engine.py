@@ -50,6 +50,10 @@ class Model(Protocol):
         """The most tokens, prompt and answer together, that a session may hold."""
 
     @property
+    def vocab_size(self) -> int:
+        """How many tokens it knows."""
+
+    @property
     def eos_token_ids(self) -> frozenset[int]:
         """Tokens that end a text."""
 

@@ -4,7 +4,9 @@
 
     InvalidInput
      ├── UnknownModel   a model that is not served here
-     └── TooLarge       a body or message over the limit
+     ├── TooLarge       a body or message over the limit
+     ├── TooLong        more tokens than the model or the session can hold
+     └── WrongField     a field of the message, which it names
 """
 
 import logging
@@ -21,6 +23,19 @@ class UnknownModel(InvalidInput):
 
 class TooLarge(InvalidInput):
     """The caller sends more bytes than one request may have."""
+
+
+class TooLong(InvalidInput):
+    """The prompt, or the answer that is asked for, has more tokens than there is room for."""
+
+
+class WrongField(InvalidInput):
+    """A field has a value that can never work; the problem begins with its name and a colon."""
+
+    @property
+    def field(self) -> str:
+        """Its name."""
+        return self.problem.partition(":")[0]
 
 
 _STATUS: tuple[tuple[type[CalyxError], int], ...] = (

@@ -1,10 +1,12 @@
 """One answer, as every protocol generates it. No network here: tokens to send go out, chosen tokens come in."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
 from services.endpoint.conversation import Conversation, Plan
-from services.endpoint.sampling import TokenChooser
+from services.endpoint.sampling import TokenChooser, TokenLogprob
+from services.endpoint.stopping import StopSequences
 
 
 @dataclass(frozen=True)
@@ -17,11 +19,16 @@ class Finish:
 
 @dataclass(frozen=True)
 class Chunk:
-    """A piece of an answer: its text, how many tokens that took and, on the last one, why it is the last."""
+    """A piece of an answer: its text, how many tokens that took and, on the last one, why it is the last.
+
+    If they were asked for, it has the log-probabilities of those tokens that make the text: neither of one that ends
+    the answer nor of a stop sequence that is no part of it.
+    """
 
     text: str
     tokens: int
     finish: Finish | None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Generation:
@@ -47,9 +54,11 @@ class Generation:
             conversation.detokenizer.restart(plan.prompt_ids)
         self._speculative_tokens = speculative_tokens
         self._chooser = TokenChooser(plan.request.sampling, conversation.tokens)
-        # A stop sequence may begin in one token's text and end in the next one's, so its search looks back.
-        self._look_back = max((len(sequence) for sequence in plan.request.stop_sequences), default=1) - 1
-        self._tail = ""
+        self._stops = StopSequences(plan.request.stop_sequences, plan.request.keep_stop)
+        self._decoded, self._shown = 0, 0
+        """How many characters came out of the tokens, and how many of them are the answer's."""
+        self._logprobs: list[tuple[int, TokenLogprob]] = []
+        """With where the token's text begins."""
         self._text: list[str] = []
         self._tokens = 0
 
@@ -76,18 +85,32 @@ class Generation:
         conversation, plan = self._conversation, self._plan
         conversation.tokens.append(token)
         self._tokens += 1
-        text = self._until_stop(conversation.detokenizer.push(token))
-        if self.finish is None:
-            if token in plan.stop_ids:
-                self.finish = Finish("stop_sequence", plan.stop_ids[token])
-                text += conversation.detokenizer.flush()
-            elif token in conversation.model.eos_token_ids:
-                self.finish = Finish("end_of_text")
-                text += conversation.detokenizer.flush()
-            elif len(conversation.tokens) >= plan.end:
-                # No flush: a character that the limit cut in two is whole again if the caller goes on.
-                self.finish = Finish("length")
+        start = self._decoded
+        piece = conversation.detokenizer.push(token)
+        self._decoded += len(piece)
+        text, sequence = self._stops.push(piece)
+        self._shown += len(text)
+        told = math.inf
+        if sequence is not None:
+            self.finish = Finish("stop_sequence", sequence)
+            told = math.inf if plan.request.keep_stop else self._shown
+        elif token in plan.stop_ids:
+            self.finish = Finish("stop_sequence", plan.stop_ids[token])
+            told = start
+            text += self._stops.flush() + conversation.detokenizer.flush()
+        elif token in conversation.model.eos_token_ids:
+            self.finish = Finish("end_of_text")
+            told = start
+            text += self._stops.flush() + conversation.detokenizer.flush()
+        elif len(conversation.tokens) >= plan.end:
+            # No flush of what is incomplete: a character that the limit cut is whole again if the caller goes on.
+            self.finish = Finish("length")
+            text += self._stops.flush()
         self._text.append(text)
+        if self._chooser.logprobs:
+            self._logprobs.append((start, self._chooser.logprobs.pop(0)))
+            while self._logprobs and self._logprobs[-1][0] >= told:
+                self._logprobs.pop()
 
     @property
     def ready(self) -> bool:
@@ -97,23 +120,8 @@ class Generation:
 
     def take(self) -> Chunk:
         """Return what was generated since the last call."""
-        chunk = Chunk("".join(self._text), self._tokens, self.finish)
-        self._text, self._tokens = [], 0
+        sure = math.inf if self.finish else self._shown
+        logprobs = tuple(one for begin, one in self._logprobs if begin < sure)
+        chunk = Chunk("".join(self._text), self._tokens, self.finish, logprobs)
+        self._text, self._tokens, self._logprobs = [], 0, self._logprobs[len(logprobs) :]
         return chunk
-
-    def _until_stop(self, text: str) -> str:
-        """Return the text up to the end of the first stop sequence, which ends the answer."""
-        if not text or not self._plan.request.stop_sequences:
-            return text
-        seen = self._tail + text
-        ends = [
-            (seen.index(sequence) + len(sequence), sequence)
-            for sequence in self._plan.request.stop_sequences
-            if sequence in seen
-        ]
-        if ends:
-            end, sequence = min(ends)
-            self.finish = Finish("stop_sequence", sequence)
-            return seen[len(self._tail) : end]
-        self._tail = seen[-self._look_back :] if self._look_back else ""
-        return text

@@ -1,50 +1,25 @@
 """The messages of chat.petals.dev's protocol, as its WebSocket and its HTTP interface share them."""
 
-import json
-from typing import Any, Literal, NoReturn, Self
+from typing import Any, Literal
 from urllib.parse import parse_qs
-
-from pydantic import BaseModel, ConfigDict, ValidationError
 
 from services.common.errors import CalyxError, InvalidInput
 from services.endpoint.conversation import Request
 from services.endpoint.generation import Chunk
+from services.endpoint.json_messages import Message
 from services.endpoint.sampling import SamplingParameters
 
 _MAX_FORM_FIELDS = 100
 
 
-class _Message(BaseModel):
-    # Values stay out of errors: they may be prompts, and errors reach logs.
-    model_config = ConfigDict(strict=True, extra="ignore", hide_input_in_errors=True)
-
-    @classmethod
-    def read(cls, fields: dict[str, Any], strict: bool = True) -> Self:
-        """Check the fields of a message.
-
-        Args:
-            fields: name → value.
-            strict: False for a form, whose values are all texts.
-
-        Raises:
-            InvalidInput: a field is missing or of the wrong type; the message names it.
-        """
-        try:
-            return cls.model_validate(fields, strict=strict)
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            name = str(first["loc"][0]) if first["loc"] else "message"
-            raise InvalidInput(f"{name}: {first['msg'].lower()}") from None
-
-
-class OpenSession(_Message):
+class OpenSession(Message):
     """The first message of a WebSocket: the model, and room for how many tokens in all."""
 
     model: str | None = None
     max_length: int
 
 
-class Generate(_Message):
+class Generate(Message):
     """What to generate; the names are those of transformers' ``generate()``."""
 
     model: str | None = None
@@ -91,23 +66,6 @@ class Generate(_Message):
         )
 
 
-def parse_json(text: str | bytes) -> dict[str, Any]:
-    """Return the JSON object that a message is.
-
-    Raises:
-        InvalidInput: it is something else.
-    """
-    try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise InvalidInput(
-            "the message is not JSON", 'send an object such as {"inputs": "A cat sat"}'
-        ) from None
-    if not isinstance(value, dict):
-        raise InvalidInput("the message is JSON but no object", 'send one such as {"inputs": "A cat sat"}')
-    return value
-
-
 def parse_form(body: bytes) -> dict[str, Any]:
     """Return the fields of an URL-encoded form; of those given twice the last counts.
 
@@ -141,12 +99,3 @@ def answer(chunk: Chunk) -> dict[str, Any]:
 def failure(error: CalyxError) -> dict[str, Any]:
     """Return the message that carries an error; ``traceback`` is the field that Petals' clients show."""
     return {"ok": False, "error": str(error), "traceback": str(error)}
-
-
-def dump(message: dict[str, Any]) -> str:
-    """Return a message as JSON; ASCII alone, so that no text of a caller can break the encoding."""
-    return json.dumps(message, separators=(",", ":"))
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")

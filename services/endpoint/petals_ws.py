@@ -16,8 +16,9 @@ from services.common.errors import CalyxError, InvalidInput, Refused, Unavailabl
 from services.endpoint.conversation import Conversation
 from services.endpoint.errors import TooLarge, presentable
 from services.endpoint.generation import Finish
+from services.endpoint.json_messages import dump, parse_json
 from services.endpoint.models import Models
-from services.endpoint.petals_messages import Generate, OpenSession, answer, dump, failure, parse_json
+from services.endpoint.petals_messages import Generate, OpenSession, answer, failure
 from services.endpoint.scheduler import Scheduler
 
 _AHEAD = 16

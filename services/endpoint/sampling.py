@@ -1,16 +1,19 @@
 """How the next tokens are chosen from logits: checked parameters, and one computation for many texts."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 
-from services.common.errors import Broken, InvalidInput
+from services.common.errors import Broken
+from services.endpoint.errors import WrongField
 
 _COLDEST = 1e-4
 """Below this temperature the likeliest token always wins, and float32 logits divided by it overflow."""
 _NUCLEUS_CANDIDATES = 256
+MAX_LOGPROBS = 20
 
 
 @dataclass(frozen=True)
@@ -18,16 +21,21 @@ class SamplingParameters:
     """How to choose tokens; ``None`` leaves a step out.
 
     Attributes:
-        do_sample: draw tokens at random; otherwise the likeliest one is taken and only
-            ``repetition_penalty`` applies.
+        do_sample: draw tokens at random; otherwise the likeliest one is taken, and only the penalties and
+            ``logit_bias`` apply.
         temperature: 0…100; 0 takes the likeliest token.
         top_k: draw from this many likeliest tokens; 0 draws from all.
         top_p: draw from the likeliest tokens that together have this probability, 0…1.
         repetition_penalty: 0.01…100; above 1 makes tokens that were said already less likely.
         seed: the same seed gives the same draws; ``None`` draws differently every time.
+        presence_penalty: -2…2; taken off the score of tokens that this answer has already.
+        frequency_penalty: -2…2; taken off it once for every time that this answer has the token.
+        logit_bias: -100…100 by token id; added to the token's score.
+        logprobs: 0…20; keep the log-probability of every chosen token and of this many likeliest ones. They are
+            the model's own, before all of the above.
 
     Raises:
-        InvalidInput: a value is out of its range; the message names it.
+        WrongField: a value is out of its range; the message names it.
     """
 
     do_sample: bool = False
@@ -36,6 +44,10 @@ class SamplingParameters:
     top_p: float | None = None
     repetition_penalty: float | None = None
     seed: int | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    logprobs: int | None = None
 
     def __post_init__(self) -> None:
         _check("temperature", self.temperature, 0, 100)
@@ -43,6 +55,12 @@ class SamplingParameters:
         _check("top_p", self.top_p, 0, 1)
         _check("repetition_penalty", self.repetition_penalty, 0.01, 100)
         _check("seed", self.seed, 0, 2**63 - 1)
+        _check("presence_penalty", self.presence_penalty, -2, 2)
+        _check("frequency_penalty", self.frequency_penalty, -2, 2)
+        _check("logprobs", self.logprobs, 0, MAX_LOGPROBS)
+        for token, bias in self.logit_bias.items():
+            _check("logit_bias", token, 0, 2**31 - 1)
+            _check("logit_bias", bias, -100, 100)
 
     @property
     def greedy(self) -> bool:
@@ -52,7 +70,22 @@ class SamplingParameters:
 
 def _check(name: str, value: float | None, low: float, high: float) -> None:
     if value is not None and not low <= value <= high:
-        raise InvalidInput(f"{name}: must be between {low} and {high}, not {value}")
+        raise WrongField(f"{name}: must be between {low} and {high}, not {value}")
+
+
+@dataclass(frozen=True)
+class TokenLogprob:
+    """How likely a chosen token was.
+
+    Attributes:
+        token: its id.
+        logprob: natural logarithm of its probability.
+        likeliest: ids and log-probabilities of the likeliest tokens in its place, in descending order.
+    """
+
+    token: int
+    logprob: float
+    likeliest: tuple[tuple[int, float], ...] = ()
 
 
 class TokenChooser:
@@ -63,6 +96,9 @@ class TokenChooser:
     Args:
         context: the tokens said so far; only a repetition penalty looks at them.
         generator: source of randomness; by default one that is seeded with ``parameters.seed``.
+
+    Attributes:
+        logprobs: one for each token that was chosen so far, if ``parameters`` ask for them.
     """
 
     def __init__(
@@ -77,6 +113,11 @@ class TokenChooser:
         self._top_k = parameters.top_k or None
         self._top_p = None if parameters.top_p == 1.0 else parameters.top_p
         self._context = list(context) if self._penalty else []
+        self._presence, self._frequency = parameters.presence_penalty, parameters.frequency_penalty
+        self._counts: Counter[int] | None = Counter() if self._presence or self._frequency else None
+        self._bias = parameters.logit_bias
+        self._alternatives = parameters.logprobs
+        self.logprobs: list[TokenLogprob] = []
         self._generator = generator
         if generator is None and not self._greedy:
             self._generator = torch.Generator()
@@ -97,7 +138,7 @@ class TokenChooser:
         Returns:
             A token for each text, or ``Broken`` where the logits are not numbers, as some server computes wrongly.
         """
-        scores = _penalized(choosers, logits)
+        scores = _adjusted(choosers, logits)
         peaks, likeliest = scores.max(dim=-1, keepdim=True)
         answers: list[int | Exception] = likeliest[:, 0].tolist()
         for index, peak in enumerate(peaks[:, 0].tolist()):
@@ -116,22 +157,65 @@ class TokenChooser:
             for index, token in zip(drawing, tokens, strict=True):
                 answers[index] = token
         for chooser, answer in zip(choosers, answers, strict=True):
-            if chooser._penalty is not None and isinstance(answer, int):
-                chooser._context.append(answer)
+            if isinstance(answer, int):
+                chooser._remember(answer)
+        _note_logprobs(choosers, logits, answers)
         return answers
 
+    def _remember(self, token: int) -> None:
+        if self._penalty is not None:
+            self._context.append(token)
+        if self._counts is not None:
+            self._counts[token] += 1
 
-def _penalized(choosers: Sequence[TokenChooser], logits: torch.Tensor) -> torch.Tensor:
-    """Return scores in which the tokens that a text said already are less likely."""
-    if all(chooser._penalty is None for chooser in choosers):
+    def _additions(self) -> dict[int, float]:
+        """Return what is added to the scores of which tokens."""
+        if not self._counts:
+            return dict(self._bias)
+        added = {token: -self._presence - self._frequency * count for token, count in self._counts.items()}
+        for token, bias in self._bias.items():
+            added[token] = added.get(token, 0.0) + bias
+        return added
+
+
+def _adjusted(choosers: Sequence[TokenChooser], logits: torch.Tensor) -> torch.Tensor:
+    """Return scores in which tokens are as much less or more likely as each text's parameters want."""
+    additions = [chooser._additions() for chooser in choosers]
+    repeating = _indices(choosers, lambda chooser: chooser._penalty is not None)
+    if not repeating and not any(additions):
         return logits
     scores = logits.clone()
-    for row, chooser in zip(scores, choosers, strict=True):
-        if chooser._penalty is not None:
-            said = torch.tensor(chooser._context, dtype=torch.long)
-            before = row[said]
-            row[said] = torch.where(before < 0, before * chooser._penalty, before / chooser._penalty)
+    for index in repeating:
+        row, penalty = scores[index], choosers[index]._penalty or 1.0
+        said = torch.tensor(choosers[index]._context, dtype=torch.long)
+        before = row[said]
+        row[said] = torch.where(before < 0, before * penalty, before / penalty)
+    rows = [row for row, added in enumerate(additions) for _ in added]
+    tokens = [token for added in additions for token in added]
+    amounts = [amount for added in additions for amount in added.values()]
+    scores[rows, tokens] += torch.tensor(amounts)
     return scores
+
+
+def _note_logprobs(
+    choosers: Sequence[TokenChooser], logits: torch.Tensor, answers: Sequence[int | Exception]
+) -> None:
+    """Let those texts that want it know how likely their new tokens were."""
+    chosen = {
+        index: answer
+        for index, answer in enumerate(answers)
+        if isinstance(answer, int) and choosers[index]._alternatives is not None
+    }
+    if not chosen:
+        return
+    shares = logits[list(chosen)].log_softmax(dim=-1)
+    own = shares.gather(1, torch.tensor(list(chosen.values())).unsqueeze(1))[:, 0].tolist()
+    most = max(choosers[index]._alternatives or 0 for index in chosen)
+    values, tokens = shares.topk(min(most, shares.shape[-1]))
+    best = zip(tokens.tolist(), values.tolist(), strict=True)
+    for (index, token), logprob, (ids, logprobs) in zip(chosen.items(), own, best, strict=True):
+        likeliest = tuple(zip(ids, logprobs, strict=True))[: choosers[index]._alternatives]
+        choosers[index].logprobs.append(TokenLogprob(token, logprob, likeliest))
 
 
 def _draw(choosers: Sequence[TokenChooser], scores: torch.Tensor) -> list[int]:

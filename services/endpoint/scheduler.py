@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any
 
-from services.common.errors import Refused, Unavailable
+from services.common.errors import InvalidInput, Refused, Unavailable
 from services.endpoint.conversation import Conversation, Plan, Request
 from services.endpoint.errors import presentable
 from services.endpoint.generation import Chunk, Generation
@@ -30,7 +30,7 @@ class Scheduler:
         self, max_running: int, max_waiting: int, time_limit: float, speculative_tokens: int = 0
     ) -> None:
         self._speculative_tokens = speculative_tokens
-        self._max_waiting = max_waiting
+        self._max_running, self._max_waiting = max_running, max_waiting
         self._time_limit = time_limit
         self._slots = asyncio.Semaphore(max_running)
         self.waiting = 0
@@ -42,6 +42,22 @@ class Scheduler:
     def has_place(self) -> bool:
         """Whether a request would start at once."""
         return not self._slots.locked()
+
+    def require_places(self, count: int) -> None:
+        """Check that so many requests of one caller may run or wait now.
+
+        Raises:
+            InvalidInput: they never may, all at once.
+            Refused: too many are waiting already.
+        """
+        if count > self._max_running + self._max_waiting:
+            raise InvalidInput(
+                f"{count} answers are asked for at once, there are places for "
+                f"{self._max_running + self._max_waiting}",
+                "ask for fewer",
+            )
+        if len(self._running) + self.waiting + count > self._max_running + self._max_waiting:
+            raise self._full()
 
     async def run(self, conversation: Conversation, request: Request) -> AsyncGenerator[Chunk]:
         """Yield the pieces of an answer; the last one has ``finish`` set.
@@ -127,10 +143,7 @@ class Scheduler:
 
     async def _enter(self) -> None:
         if not self.has_place and self.waiting >= self._max_waiting:
-            raise Refused(
-                f"all places are taken and {self.waiting} requests wait already",
-                "try again in a few seconds",
-            )
+            raise self._full()
         self.waiting += 1
         try:
             await self._slots.acquire()
@@ -162,6 +175,11 @@ class Scheduler:
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._closing.discard)
+
+    def _full(self) -> Refused:
+        return Refused(
+            f"all places are taken and {self.waiting} requests wait already", "try again in a few seconds"
+        )
 
     def _out_of_time(self) -> Unavailable:
         return Unavailable(

@@ -25,6 +25,10 @@ class EndpointSettings(Section):
     max_waiting: int = Field(default=64, ge=0)
     """How many more may wait for one of those; further requests are refused at once."""
 
+    answer_tokens: int = Field(default=1024, ge=1)
+    """The most tokens of an answer over the OpenAI API whose request names no limit; servers reserve memory for all
+    of them in advance."""
+
     speculative_tokens: int = Field(default=0, ge=0, le=64)
     """How many tokens are guessed ahead in one pass through the swarm, where a text repeats itself; 0 is off."""
 

@@ -1,15 +1,18 @@
 """The pieces that most tests of the endpoint start from."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketTestSession
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from services.common.errors import Unavailable
 from services.common.settings.endpoint import EndpointSettings
+from services.endpoint.__main__ import server_config
 from services.endpoint.app import create_app
 from services.endpoint.models import Models
 from tests.unit.endpoint.fake_model import NAME, FakeModel
@@ -72,3 +75,27 @@ def socket(client: TestClient) -> Iterator[WebSocketTestSession]:
 def session(socket: WebSocketTestSession) -> WebSocketTestSession:
     assert say(socket, **OPEN) == {"ok": True}
     return socket
+
+
+@pytest.fixture
+def listen(model: FakeModel) -> Iterator[Callable[..., str]]:
+    """Starts a server around the model and returns its host:port; keyword arguments are settings."""
+    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def start(**settings: Any) -> str:
+        models = Models({NAME: lambda: model})
+        config = server_config(EndpointSettings(endpoint_host="127.0.0.1", **settings), models)
+        config.port = 0  # the system chooses a free one
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        running.append((server, thread))
+        until(lambda: server.started)
+        until_loaded(models)
+        return f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+
+    yield start
+    for server, thread in running:
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()

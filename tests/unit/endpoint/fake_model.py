@@ -12,6 +12,11 @@ from services.common.errors import InvalidInput
 from services.endpoint.sampling import TokenChooser
 
 NAME = "test/parrot"
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+"""As most models have it, without tools."""
 
 
 def byte_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
@@ -25,6 +30,7 @@ def byte_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
         bos_token="<|bos|>",
         eos_token="<|im_end|>",
         additional_special_tokens=["<|im_start|>"],
+        chat_template=CHAT_TEMPLATE,
     )
     if bos:
         fast._tokenizer.post_processor = processors.TemplateProcessing(
@@ -85,6 +91,7 @@ class FakeModel:
     def __init__(self, answer: str = "Once upon a time.", max_length: int = 512, bos: bool = False) -> None:
         self.tokenizer = byte_tokenizer(bos)
         self.max_length = max_length
+        self.vocab_size = len(self.tokenizer)
         self.eos_token_ids = frozenset({self.tokenizer.eos_token_id})
         self.script: list[int] = [
             *self.tokenizer(answer, add_special_tokens=False)["input_ids"],

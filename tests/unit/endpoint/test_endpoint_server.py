@@ -5,50 +5,22 @@ import json
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from services.common.logs import discreet
-from services.common.settings.endpoint import EndpointSettings
-from services.endpoint.__main__ import server_config
-from services.endpoint.models import Models
-from tests.unit.endpoint.conftest import until, until_loaded
+from tests.unit.endpoint.conftest import until
 from tests.unit.endpoint.fake_model import NAME, FakeModel
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "endpoint.md"
 OPEN = {"type": "open_inference_session", "model": NAME, "max_length": 200}
 SECRET = "my secret prompt"
-
-
-@pytest.fixture
-def listen(model: FakeModel) -> Iterator[Callable[..., str]]:
-    """Starts a server around the model and returns its host:port; keyword arguments are settings."""
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
-
-    def start(**settings: Any) -> str:
-        models = Models({NAME: lambda: model})
-        config = server_config(EndpointSettings(endpoint_host="127.0.0.1", **settings), models)
-        config.port = 0  # the system chooses a free one
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        running.append((server, thread))
-        until(lambda: server.started)
-        until_loaded(models)
-        return f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
 
 
 async def say(socket: ClientConnection, **message: Any) -> Any:

@@ -101,7 +101,7 @@ def test_an_unknown_model_is_told_what_is_served(client: TestClient) -> None:
         ({"repetition_penalty": 0}, "repetition_penalty: must be between"),
         ({"stop_sequence": ""}, "stop sequences"),
         ({"extra_stop_sequences": "ab"}, "extra_stop_sequences: input should be a valid list"),
-        ({"extra_stop_sequences": [1]}, "extra_stop_sequences: input should be a valid string"),
+        ({"extra_stop_sequences": [1]}, "extra_stop_sequences[0]: input should be a valid string"),
         ({"extra_stop_sequences": ["a"] * 99}, "stop sequences: at most 16"),
     ],
 )

@@ -1,0 +1,207 @@
+"""Requests of the OpenAI API to answers: prompts become tokens, pieces of answers become responses."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import uuid4
+
+from services.endpoint.chat_template import ChatTemplate
+from services.endpoint.choices import run_choices
+from services.endpoint.conversation import Conversation, Request
+from services.endpoint.engine import Model
+from services.endpoint.errors import WrongField
+from services.endpoint.generation import Chunk
+from services.endpoint.models import Models
+from services.endpoint.openai.chat import ChatChoice
+from services.endpoint.openai.completions import TextChoice
+from services.endpoint.openai.logprobs import LogprobWriter
+from services.endpoint.openai.schema import MAX_CHOICES, ChatRequest, CompletionRequest, Sampled
+from services.endpoint.scheduler import Scheduler
+
+
+class Choice(Protocol):
+    """Writes one answer."""
+
+    def stream(self, chunk: Chunk) -> list[dict[str, Any]]:
+        """Return the choices of the stream's chunks that carry a piece of the answer."""
+
+    def whole(self, chunk: Chunk) -> dict[str, Any]:
+        """Return the choice of an answer that came as one piece."""
+
+
+@dataclass
+class Answering:
+    """A request that is ready to be answered.
+
+    Attributes:
+        scheduler: runs the answers.
+        model: the model that answers.
+        requests: one for each choice.
+        choices: what writes each of them.
+        usage: how many tokens the prompts have, and the answers so far.
+        with_usage: whether a stream tells that.
+        head: what every response or chunk begins with.
+        kind: of the whole response; that of a chunk is the same, or has ``.chunk`` behind it.
+    """
+
+    scheduler: Scheduler
+    model: Model
+    requests: Sequence[Request]
+    choices: Sequence[Choice]
+    prompt_tokens: int
+    with_usage: bool
+    head: dict[str, Any]
+    kind: str
+    chunk_kind: str
+    tokens: int = field(default=0, init=False)
+
+    async def whole(self) -> dict[str, Any]:
+        """Return the response with all answers."""
+        written: dict[int, dict[str, Any]] = {}
+        async with aclosing(run_choices(self.scheduler, self.model, self.requests)) as pieces:
+            async for index, chunk in pieces:
+                self.tokens += chunk.tokens
+                written[index] = self.choices[index].whole(chunk)
+        choices = [written[index] for index in sorted(written)]
+        return {**self.head, "object": self.kind, "choices": choices, "usage": self._usage()}
+
+    async def stream(self) -> AsyncGenerator[dict[str, Any]]:
+        """Yield the chunks of the answers as they grow."""
+        head = {**self.head, "object": self.chunk_kind}
+        unknown = {"usage": None} if self.with_usage else {}
+        async with aclosing(run_choices(self.scheduler, self.model, self.requests)) as pieces:
+            async for index, chunk in pieces:
+                self.tokens += chunk.tokens
+                for choice in self.choices[index].stream(chunk):
+                    yield {**head, "choices": [choice], **unknown}
+        if self.with_usage:
+            yield {**head, "choices": [], "usage": self._usage()}
+
+    def _usage(self) -> dict[str, int]:
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.tokens,
+            "total_tokens": self.prompt_tokens + self.tokens,
+        }
+
+
+class Serving:
+    """Makes requests ready.
+
+    Args:
+        models: the models to answer with.
+        scheduler: runs the answers.
+        answer_tokens: the most tokens of an answer whose request does not say it.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        models: Models,
+        scheduler: Scheduler,
+        answer_tokens: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._models, self._scheduler, self._answer_tokens, self._clock = (
+            models,
+            scheduler,
+            answer_tokens,
+            clock,
+        )
+        self._since = int(clock())
+
+    def models(self) -> list[dict[str, Any]]:
+        """Return the models that requests may name."""
+        return [
+            {"id": name, "object": "model", "created": self._since, "owned_by": "calyx"}
+            for name in self._models.names
+        ]
+
+    async def chat(self, request: ChatRequest) -> Answering:
+        """Make a chat ready.
+
+        Raises:
+            CalyxError: it cannot be answered, for a reason that the error names.
+        """
+        model = self._models.get(request.model)
+        if request.top_logprobs is not None and not request.logprobs:
+            raise WrongField("top_logprobs: it needs logprobs", "send logprobs: true")
+        template = ChatTemplate(model.tokenizer, model.name)
+        prompt = await asyncio.to_thread(
+            template.encode,
+            [message.to_template() for message in request.messages],
+            [tool.to_template() for tool in request.offered_tools],
+            bool(request.continue_final_message),
+        )
+        likeliest = (request.top_logprobs or 0) if request.logprobs else None
+        most = request.answer_tokens or self._room(model, prompt)
+        writer = None if likeliest is None else LogprobWriter(model.tokenizer)
+        return self._answering(
+            model,
+            request,
+            [prompt],
+            [request.to_request(prompt, choice, most, likeliest) for choice in range(request.choices)],
+            [ChatChoice(choice, request, writer) for choice in range(request.choices)],
+            ("chatcmpl", "chat.completion", "chat.completion.chunk"),
+        )
+
+    async def completion(self, request: CompletionRequest) -> Answering:
+        """Make the answers to plain texts ready.
+
+        Raises:
+            CalyxError: they cannot be answered, for a reason that the error names.
+        """
+        model = self._models.get(request.model)
+        count = len(request.prompts) * request.choices
+        if not 1 <= count <= MAX_CHOICES:
+            raise WrongField(f"prompt: 1 to {MAX_CHOICES} answers can be asked for, not {count}")
+        prompts = await asyncio.to_thread(_encode_all, model, request.prompts)
+        writer = None if request.logprobs is None else LogprobWriter(model.tokenizer)
+        requests = [
+            request.to_request(
+                prompt, choice, request.max_tokens or self._room(model, prompt), request.logprobs
+            )
+            for prompt in prompts
+            for choice in range(request.choices)
+        ]
+        return self._answering(
+            model,
+            request,
+            prompts,
+            requests,
+            [TextChoice(index, writer) for index in range(count)],
+            ("cmpl", "text_completion", "text_completion"),
+        )
+
+    def _answering(
+        self,
+        model: Model,
+        request: Sampled,
+        prompts: Sequence[Sequence[int]],
+        requests: Sequence[Request],
+        choices: Sequence[Choice],
+        names: tuple[str, str, str],
+    ) -> Answering:
+        prefix, kind, chunk_kind = names
+        return Answering(
+            self._scheduler,
+            model,
+            requests,
+            choices,
+            sum(map(len, prompts)),
+            request.with_usage,
+            {"id": f"{prefix}-{uuid4().hex}", "created": int(self._clock()), "model": model.name},
+            kind,
+            chunk_kind,
+        )
+
+    def _room(self, model: Model, prompt: Sequence[int]) -> int:
+        return max(1, min(self._answer_tokens, model.max_length - len(prompt)))
+
+
+def _encode_all(model: Model, prompts: Sequence[str | list[int]]) -> list[list[int]]:
+    conversation = Conversation(model)
+    return [conversation.encode(one) if isinstance(one, str) else one for one in prompts]

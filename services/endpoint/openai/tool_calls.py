@@ -1,0 +1,67 @@
+"""Finds the calls of tools in an answer: ``<tool_call>{"name": …, "arguments": {…}}</tool_call>``.
+
+Models of the Hermes and Qwen kinds write calls so, and others that were trained on their chats. What looks otherwise
+is the answer's text.
+"""
+
+import json
+from dataclasses import dataclass
+
+from services.endpoint.stopping import beginning_of
+
+_BEGIN, _END = "<tool_call>", "</tool_call>"
+
+
+@dataclass(frozen=True)
+class FoundCall:
+    """A call: the function's name, and its arguments as JSON."""
+
+    name: str
+    arguments: str
+
+
+class ToolCallReader:
+    """Reads one answer as it grows; nothing of a call is ever shown as text."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+        self.found = 0
+        """How many calls there were."""
+
+    def push(self, text: str) -> list[str | FoundCall]:
+        """Take the text that follows; return texts and calls that are complete now."""
+        self._rest += text
+        parts: list[str | FoundCall] = []
+        while True:
+            before, begun, after = self._rest.partition(_BEGIN)
+            inside, ended, rest = after.partition(_END)
+            border = len(before if begun else before[: beginning_of([_BEGIN], before)])
+            shown = self._rest[:border].rstrip()
+            parts.append(shown)
+            if not ended:
+                self._rest = begun + inside if begun else before[len(shown) :]
+                return [part for part in parts if part]
+            parts.append(self._read(inside) or f"{begun}{inside}{ended}")
+            self._rest = rest
+
+    def finish(self) -> list[str | FoundCall]:
+        """Return what was held back, now that nothing follows; a call may lack its end."""
+        before, begun, inside = self._rest.partition(_BEGIN)
+        self._rest = ""
+        part = (self._read(inside) if begun else None) or before + begun + inside
+        blank = isinstance(part, str) and not part.strip()
+        return [] if blank and self.found else [part] if part else []
+
+    def _read(self, text: str) -> FoundCall | None:
+        try:
+            call = json.loads(text)
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+            return None
+        arguments = call.get("arguments", call.get("parameters", {}))
+        self.found += 1
+        return FoundCall(
+            call["name"],
+            arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
+        )
