@@ -1,10 +1,11 @@
 """A session in the swarm and everything said in it: what outlives a single answer."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from services.common.errors import InvalidInput
 from services.endpoint.detokenizer import Detokenizer
-from services.endpoint.engine import Model, Session
+from services.endpoint.engine import Model, Server, Session
 from services.endpoint.errors import TooLong, WrongField
 from services.endpoint.guessing import Guesser
 from services.endpoint.sampling import SamplingParameters
@@ -137,6 +138,11 @@ class Conversation:
         if self._session is None:
             self._session = self.model.open_session(self._max_length or plan.end)
         return self._session
+
+    @property
+    def servers(self) -> Sequence[Server]:
+        """Who answers now, in the order of blocks; nobody before the first token."""
+        return () if self._session is None else self._session.servers
 
     def single_token(self, text: str) -> int | None:
         """Return the id of the token that is exactly this text, if there is one."""

@@ -8,12 +8,36 @@ from transformers import PreTrainedTokenizerBase
 from services.endpoint.sampling import TokenChooser
 
 
+class Server(Protocol):
+    """A server of the swarm that answers, and which blocks of it: ``start_block`` to before ``end_block``."""
+
+    @property
+    def peer_id(self) -> str:
+        """Its identity in the swarm."""
+
+    @property
+    def public_name(self) -> str | None:
+        """What it calls itself, in a few printable letters."""
+
+    @property
+    def start_block(self) -> int:
+        """The first of the blocks."""
+
+    @property
+    def end_block(self) -> int:
+        """One more than the last of them."""
+
+
 class Session(Protocol):
     """The servers' caches for one text; one call at a time."""
 
     @property
     def position(self) -> int:
         """How many tokens the servers have already."""
+
+    @property
+    def servers(self) -> Sequence[Server]:
+        """Who answers now, in the order of blocks; nobody before the first step and after closing."""
 
     async def next_tokens(
         self, token_ids: Sequence[int], chooser: TokenChooser, guesses: Sequence[int]

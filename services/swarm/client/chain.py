@@ -131,6 +131,11 @@ class Chain:
         return outputs[:, -hidden.shape[1] :]
 
     @property
+    def spans(self) -> list[Any]:
+        """Return the spans in use, in the order of their blocks; there are none before the first step."""
+        return [link.span for link in self._links]
+
+    @property
     def goes_back(self) -> bool:
         """Return whether all servers in use are known to understand ``go_back``; none is before the first step."""
         return bool(self._links) and all(link.stream.goes_back for link in self._links)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hivemind.p2p import PeerID
 from petals.client.routing import RemoteSequenceManager
@@ -17,6 +17,27 @@ _LOOK_SECONDS = 0.02
 
 _READ_SECONDS = 30.0
 """How long that may take."""
+
+
+_LONGEST_NAME = 60
+"""What a server calls itself is shown to people, and may be a stranger's joke."""
+
+
+@dataclass(frozen=True)
+class AnsweringServer:
+    """A server in use, and which blocks of it: from ``start_block`` to before ``end_block``."""
+
+    peer_id: str
+    public_name: str | None
+    start_block: int
+    end_block: int
+
+    @classmethod
+    def of(cls, span: RemoteSpanInfo) -> "AnsweringServer":
+        """Return what callers may know of a span."""
+        name = span.server_info.public_name
+        shown = "".join(filter(str.isprintable, name))[:_LONGEST_NAME].strip() if name else ""
+        return cls(span.peer_id.to_base58(), shown or None, span.start, span.end)
 
 
 class MissingBlocks(CalyxError):

@@ -11,7 +11,7 @@ from services.common.errors import InvalidInput, Unavailable
 from services.swarm.client.batches import Batches
 from services.swarm.client.chain import MESSAGE_TOKENS, Chain
 from services.swarm.client.ends import Chooser, ToEmbed, ToRead
-from services.swarm.client.routes import MissingBlocks
+from services.swarm.client.routes import AnsweringServer, MissingBlocks
 
 Result = TypeVar("Result")
 
@@ -49,6 +49,11 @@ class AsyncSession:
     def position(self) -> int:
         """How many tokens the servers hold."""
         return self._chain.position
+
+    @property
+    def servers(self) -> list[AnsweringServer]:
+        """The servers that answer now, in the order of their blocks; there are none before the first step."""
+        return [AnsweringServer.of(span) for span in self._chain.spans]
 
     async def logits(self, token_ids: Sequence[int]) -> torch.Tensor:
         """Send these tokens and return float32 logits [vocabulary] after the last one.

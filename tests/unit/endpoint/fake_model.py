@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
@@ -39,6 +40,16 @@ def byte_tokenizer(bos: bool = False) -> PreTrainedTokenizerFast:
     return fast
 
 
+@dataclass(frozen=True)
+class FakeServer:
+    """A server that answers."""
+
+    peer_id: str
+    public_name: str | None
+    start_block: int
+    end_block: int
+
+
 class FakeSession:
     """Answers the model's script, token by token, after each prompt; keeps what it was sent."""
 
@@ -53,6 +64,10 @@ class FakeSession:
     @property
     def position(self) -> int:
         return sum(map(len, self.steps)) - self.forgotten
+
+    @property
+    def servers(self) -> list[FakeServer]:
+        return self._model.servers if self.steps and not self.closed.is_set() else []
 
     async def next_tokens(
         self, token_ids: Sequence[int], chooser: TokenChooser, guesses: Sequence[int]
@@ -97,6 +112,11 @@ class FakeModel:
             *self.tokenizer(answer, add_special_tokens=False)["input_ids"],
             self.tokenizer.eos_token_id,
         ]
+        self.servers = [
+            FakeServer("12D3KooWFakeOne", "tulip", 0, 15),
+            FakeServer("12D3KooWFakeTwo", None, 15, 30),
+        ]
+        """Who answers from the first step on."""
         self.missing: list[int] = []
         self.looks = 0
         self.sessions: list[FakeSession] = []

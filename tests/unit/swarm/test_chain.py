@@ -178,6 +178,19 @@ async def test_a_server_takes_over_and_those_behind_it_notice_nothing(lost: str,
     assert spare.followers[0] == [], "what it says first is more than the others lack"
 
 
+async def test_it_knows_who_answers_now() -> None:
+    swarm = FakeSwarm(a=(0, 2), b=(2, 4), spare=(0, 3))
+    swarm.failures["a"] = [False, True]
+    one = chain(swarm)
+    assert one.spans == []
+    await speak(one, 5)
+    assert one.spans == [FakeSpan("a", 0, 2), FakeSpan("b", 2, 4)]
+    await speak(one, 1)
+    assert one.spans == [FakeSpan("spare", 0, 2), FakeSpan("b", 2, 4)]
+    await one.close()
+    assert one.spans == []
+
+
 async def test_two_servers_take_the_place_of_one_and_hear_a_long_text_in_parts() -> None:
     swarm = FakeSwarm(first=(0, 1), whole=(1, 4), left=(1, 3), right=(3, 4))
     swarm.failures["whole"] = [False] * 3 + [True]

@@ -11,10 +11,10 @@ from petals.client.routing import RemoteSequenceManager
 from petals.client.routing.sequence_info import RemoteSequenceInfo
 from petals.client.routing.sequence_manager import SequenceManagerState
 from petals.client.routing.spending_policy import NoSpendingPolicy
-from petals.data_structures import RemoteModuleInfo, ServerInfo, ServerState
+from petals.data_structures import RemoteModuleInfo, RemoteSpanInfo, ServerInfo, ServerState
 from petals.utils.ping import PingAggregator
 
-from services.swarm.client.routes import MissingBlocks, PetalsRoutes
+from services.swarm.client.routes import AnsweringServer, MissingBlocks, PetalsRoutes
 
 BLOCKS = 4
 UIDS = tuple(f"model.{index}" for index in range(BLOCKS))
@@ -114,3 +114,19 @@ async def test_finding_waits_for_what_is_being_read() -> None:
     sequence.read_dht((HALF, range(2)), (OTHER, range(2, BLOCKS)))
 
     assert await finding == [(HALF, 0, 2), (OTHER, 2, BLOCKS)]
+
+
+@pytest.mark.parametrize(
+    ("announced", "shown"),
+    [
+        ("tulip", "tulip"),
+        (None, None),
+        ("", None),
+        ("\n\u202e", None),
+        ("tu\nlip " + "x" * 999, "tulip " + "x" * 54),
+    ],
+)
+def test_a_server_is_shown_by_a_short_printable_name(announced: str | None, shown: str | None) -> None:
+    info = ServerInfo(ServerState.ONLINE, 1.0, public_name=announced)
+    span = RemoteSpanInfo(ONE, 1, 3, info)
+    assert AnsweringServer.of(span) == AnsweringServer(ONE.to_base58(), shown, 1, 3)
