@@ -6,21 +6,8 @@ import subprocess
 from contextlib import suppress
 from pathlib import Path
 
-import pytest
-
-from tests.integration.stack.pool import DHT_PREFIX, ROOT, Pool, eventually, run
-
-CLIENT = ROOT / "tests/integration/stock_client"
-VENV = ROOT / ".venv-stock"
-
-
-@pytest.fixture(scope="module")
-def stock_python() -> Path:
-    """Python with Petals 2.2.0.post1 on the transformers that it was released with."""
-    locks = [CLIENT / "requirements.txt", ROOT / "images/petals/requirements-nodeps.txt"]
-    made = run([ROOT / "scripts/venv", VENV, *locks], limit=1200)
-    assert made.code == 0, made.err
-    return VENV / "bin/python"
+from tests.integration.conftest import STOCK_PETALS
+from tests.integration.stack.pool import DHT_PREFIX, Pool, eventually
 
 
 def test_the_petals_sdk_in_the_usual_way(
@@ -28,13 +15,13 @@ def test_the_petals_sdk_in_the_usual_way(
 ) -> None:
     addresses = pool.read("bootstrap", "/pool/initial_peers").split()
     reachable = next(address for address in addresses if not address.startswith("/ip4/127."))
-    program = [stock_python, "-u", CLIENT / "client.py", model_folder, DHT_PREFIX, reachable]
+    program = [stock_python, "-u", STOCK_PETALS / "client.py", model_folder, DHT_PREFIX, reachable]
     out, err = tmp_path / "out", tmp_path / "err"
 
     with out.open("wb") as output, err.open("wb") as errors:
         client = subprocess.Popen(
             [*map(str, program), "What is the capital of France?"],
-            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(CLIENT), "HF_HUB_OFFLINE": "1"},
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(STOCK_PETALS), "HF_HUB_OFFLINE": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=errors,
