@@ -50,13 +50,16 @@ class ChatTemplate:
             continued: go on with the last message instead of answering it.
 
         Raises:
-            InvalidInput: the template takes no such messages; it says why.
-            WrongField: there are no messages, or the template takes no tools.
+            InvalidInput: the template takes no such messages or no tools; the error says why.
         """
         if not messages:
             raise WrongField("messages: there are none", "send one at least")
         if tools and not self.takes_tools:
             raise WrongField(f"tools: the chat template of {self._name} takes none", "leave them out")
+        if any(map(_of_tools, messages)) and not self.takes_tools:
+            raise WrongField(
+                f"messages: the chat template of {self._name} takes no calls of tools", "leave them out"
+            )
         if not self._takes_developer:
             messages = [
                 {**message, "role": "system"} if message.get("role") == "developer" else message
@@ -92,7 +95,11 @@ class ChatTemplate:
                 continue_final_message=continued,
             )
         except Exception as error:  # a template is a program of the model's authors: it raises what they like
-            raise InvalidInput(
+            raise WrongField(
                 f"messages: the chat template of {self._name} does not take them: {str(error)[:_SHOWN]}"
             ) from None
         return text
+
+
+def _of_tools(message: Mapping[str, Any]) -> bool:
+    return message.get("role") == "tool" or bool(message.get("tool_calls"))

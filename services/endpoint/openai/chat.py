@@ -21,8 +21,8 @@ class ChatChoice:
 
     def __init__(self, index: int, request: ChatRequest, logprobs: LogprobWriter | None) -> None:
         self._index = index
-        self._reader = ToolCallReader() if request.offered_tools else None
-        self._most_calls = 1 if request.parallel_tool_calls is False else None
+        most = 1 if request.parallel_tool_calls is False else None
+        self._reader = ToolCallReader(most) if request.offered_tools else None
         self._logprobs = logprobs
         self._untold: list[TokenLogprob] = []
         self._calls = 0
@@ -36,11 +36,12 @@ class ChatChoice:
             self._begun = True
             choices.append(self._choice(delta={"role": "assistant", "content": ""}))
         for part in self._parts(chunk):
-            if isinstance(part, str):
-                choices.append(self._choice(delta={"content": part}, logprobs=self._told()))
+            if isinstance(part, FoundCall):
+                delta: dict[str, Any] = {"tool_calls": [{"index": self._calls, **_written(part)}]}
+                self._calls += 1
             else:
-                delta = {"tool_calls": [{"index": self._calls - 1, **part}]}
-                choices.append(self._choice(delta=delta, logprobs=self._told()))
+                delta = {"content": part}
+            choices.append(self._choice(delta=delta, logprobs=self._told()))
         if chunk.finish is not None:
             told = self._told() if self._untold else None
             choices.append(self._choice(delta={}, logprobs=told, finish_reason=self._reason(chunk.finish)))
@@ -51,32 +52,19 @@ class ChatChoice:
         self._untold += chunk.logprobs
         parts = self._parts(chunk)
         text = "".join(part for part in parts if isinstance(part, str))
-        calls = [part for part in parts if not isinstance(part, str)]
         message: dict[str, Any] = {"role": "assistant", "content": text}
-        if calls:
+        if calls := [_written(part) for part in parts if isinstance(part, FoundCall)]:
             message.update(content=text or None, tool_calls=calls)
+        self._calls += len(calls)
         reason = None if chunk.finish is None else self._reason(chunk.finish)
         return self._choice(message=message, logprobs=self._told(), finish_reason=reason)
 
-    def _parts(self, chunk: Chunk) -> list[str | dict[str, Any]]:
+    def _parts(self, chunk: Chunk) -> list[str | FoundCall]:
         """Return the texts and calls of tools that a piece completes."""
         if self._reader is None:
             return [chunk.text] if chunk.text else []
-        found = self._reader.push(chunk.text)
-        if chunk.finish is not None:
-            found += self._reader.finish()
-        return [
-            self._call(part) if isinstance(part, FoundCall) else part for part in found if self._wanted(part)
-        ]
-
-    def _wanted(self, part: str | FoundCall) -> bool:
-        if isinstance(part, FoundCall):
-            self._calls += 1
-        return self._most_calls is None or self._calls <= self._most_calls or isinstance(part, str)
-
-    def _call(self, call: FoundCall) -> dict[str, Any]:
-        function = {"name": call.name, "arguments": call.arguments}
-        return {"id": f"call_{uuid4().hex}", "type": "function", "function": function}
+        parts = self._reader.push(chunk.text)
+        return parts if chunk.finish is None else parts + self._reader.finish()
 
     def _reason(self, finish: Finish) -> str:
         if finish.reason == "length":
@@ -89,3 +77,8 @@ class ChatChoice:
 
     def _choice(self, **fields: Any) -> dict[str, Any]:
         return {"index": self._index, **{"logprobs": None, "finish_reason": None, **fields}}
+
+
+def _written(call: FoundCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": call.arguments}
+    return {"id": f"call_{uuid4().hex}", "type": "function", "function": function}

@@ -61,7 +61,9 @@ def openai_router(models: Models, scheduler: Scheduler, max_body_bytes: int, ans
         if path in {"chat/completions", "completions", "models"} or path.startswith("models/"):
             error = InvalidInput(f"/v1/{path} does not take {request.method}", f"send {takes}")
             return _json(failure(error), 405, {"allow": takes})
-        return _json(failure(InvalidInput(f"there is no /v1/{path[:100]!a}", "see docs/endpoint.md")), 404)
+        return _json(
+            failure(InvalidInput(f"there is no {request.url.path[:100]!a}", "see docs/endpoint.md")), 404
+        )
 
     return router
 

@@ -21,12 +21,16 @@ class FoundCall:
 
 
 class ToolCallReader:
-    """Reads one answer as it grows; nothing of a call is ever shown as text."""
+    """Reads one answer as it grows; nothing of a call is ever shown as text.
 
-    def __init__(self) -> None:
+    Args:
+        most: how many calls are wanted; those behind them are left out.
+    """
+
+    def __init__(self, most: int | None = None) -> None:
+        self._most = most
+        self._found = 0
         self._rest = ""
-        self.found = 0
-        """How many calls there were."""
 
     def push(self, text: str) -> list[str | FoundCall]:
         """Take the text that follows; return texts and calls that are complete now."""
@@ -40,28 +44,35 @@ class ToolCallReader:
             parts.append(shown)
             if not ended:
                 self._rest = begun + inside if begun else before[len(shown) :]
-                return [part for part in parts if part]
-            parts.append(self._read(inside) or f"{begun}{inside}{ended}")
+                return self._wanted(parts)
+            parts.append(_read(inside) or f"{begun}{inside}{ended}")
             self._rest = rest
 
     def finish(self) -> list[str | FoundCall]:
         """Return what was held back, now that nothing follows; a call may lack its end."""
         before, begun, inside = self._rest.partition(_BEGIN)
         self._rest = ""
-        part = (self._read(inside) if begun else None) or before + begun + inside
-        blank = isinstance(part, str) and not part.strip()
-        return [] if blank and self.found else [part] if part else []
+        return self._wanted([(_read(inside) if begun else None) or before + begun + inside])
 
-    def _read(self, text: str) -> FoundCall | None:
-        try:
-            call = json.loads(text)
-        except (ValueError, RecursionError):
-            return None
-        if not isinstance(call, dict) or not isinstance(call.get("name"), str):
-            return None
-        arguments = call.get("arguments", call.get("parameters", {}))
-        self.found += 1
-        return FoundCall(
-            call["name"],
-            arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False),
-        )
+    def _wanted(self, parts: list[str | FoundCall]) -> list[str | FoundCall]:
+        """Leave out calls beyond the most, and space that only sets them off."""
+        wanted: list[str | FoundCall] = []
+        for part in parts:
+            if isinstance(part, FoundCall):
+                self._found += 1
+                if self._most is None or self._found <= self._most:
+                    wanted.append(part)
+            elif part.strip() or (part and not self._found):
+                wanted.append(part)
+        return wanted
+
+
+def _read(text: str) -> FoundCall | None:
+    try:
+        call = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(call, dict) or not isinstance(call.get("name"), str):
+        return None
+    arguments = call.get("arguments", {})
+    return FoundCall(call["name"], arguments if isinstance(arguments, str) else json.dumps(arguments))

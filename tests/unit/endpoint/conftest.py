@@ -77,25 +77,40 @@ def session(socket: WebSocketTestSession) -> WebSocketTestSession:
     return socket
 
 
-@pytest.fixture
-def listen(model: FakeModel) -> Iterator[Callable[..., str]]:
-    """Starts a server around the model and returns its host:port; keyword arguments are settings."""
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+class Servers:
+    """Starts servers around a model and returns their host:port; keyword arguments are settings."""
 
-    def start(**settings: Any) -> str:
-        models = Models({NAME: lambda: model})
+    def __init__(self, model: FakeModel) -> None:
+        self._model = model
+        self._running: list[tuple[uvicorn.Server, threading.Thread]] = []
+
+    def __call__(self, **settings: Any) -> str:
+        models = Models({NAME: lambda: self._model})
         config = server_config(EndpointSettings(endpoint_host="127.0.0.1", **settings), models)
         config.port = 0  # the system chooses a free one
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)
         thread.start()
-        running.append((server, thread))
+        self._running.append((server, thread))
         until(lambda: server.started)
         until_loaded(models)
         return f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
 
-    yield start
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
+    def stop(self, patience: float = 3.0) -> None:
+        """Stop them as a signal does, giving requests so many seconds."""
+        for server, _ in self._running:
+            server.config.timeout_graceful_shutdown = patience  # type: ignore[assignment]
+            server.should_exit = True
+
+    def join(self) -> None:
+        for _, thread in self._running:
+            thread.join(20)
+            assert not thread.is_alive()
+
+
+@pytest.fixture
+def listen(model: FakeModel) -> Iterator[Servers]:
+    servers = Servers(model)
+    yield servers
+    servers.stop()
+    servers.join()

@@ -117,6 +117,8 @@ class FakeModel:
             FakeServer("12D3KooWFakeTwo", None, 15, 30),
         ]
         """Who answers from the first step on."""
+        self.peak = 30.0
+        """How far the script's token stands out from the others; at temperature 1 it is always drawn."""
         self.missing: list[int] = []
         self.looks = 0
         self.sessions: list[FakeSession] = []
@@ -138,7 +140,7 @@ class FakeModel:
 
     def logits(self, step: int) -> torch.Tensor:
         scores = torch.zeros(len(self.tokenizer))
-        scores[self.script[(step - 1) % len(self.script)]] = 10.0
+        scores[self.script[(step - 1) % len(self.script)]] = self.peak
         return scores
 
     def missing_blocks(self) -> list[int]:
