@@ -108,7 +108,7 @@ class Conversation:
             InvalidInput: there is no prompt, or it names a token that the model lacks, or a bias does.
             TooLong: there is no room for the prompt and one more token.
         """
-        prompt_ids = self._prompt_ids(request.prompt)
+        prompt_ids = self.prompt_ids(request.prompt)
         if any(token >= self.model.vocab_size for token in request.sampling.logit_bias):
             raise WrongField(f"logit_bias: {self.model.name} has tokens 0 to {self.model.vocab_size - 1}")
         begin = len(self.tokens) + len(prompt_ids)
@@ -118,16 +118,18 @@ class Conversation:
             end = request.max_length
         elif request.max_new_tokens is not None:
             end = begin + request.max_new_tokens
-        # The first words of this message are a contract: chat.petals.dev's page opens a longer session on it.
+        # "Maximum length exceeded" makes chat.petals.dev's page open a longer session, and clients of the OpenAI
+        # API know "maximum context length".
+        limit = "this session's length is" if self._max_length else "this model's maximum context length is"
         if begin >= min(end, room):
+            limit = f"{limit} {room}" if room <= end else f"{end} are asked for with the answer"
             raise TooLong(
-                f"Maximum length exceeded: the prompt and what was said before have {begin} tokens, "
-                f"the limit for all and the answer is {min(end, room)}",
+                f"Maximum length exceeded: the prompt and what was said before have {begin} tokens, {limit}",
                 "shorten the prompt or raise the limit",
             )
         if end > room:
             raise TooLong(
-                f"Maximum length exceeded: {end} tokens, prompt included, are asked for, the limit is {room}",
+                f"Maximum length exceeded: {end} tokens, prompt included, are asked for, {limit} {room}",
                 "ask for fewer, or open a longer session if the model allows it",
             )
         stops = ((self.single_token(sequence), sequence) for sequence in request.stop_sequences)
@@ -155,31 +157,32 @@ class Conversation:
         if self._session is not None:
             await self._session.close()
 
-    def encode(self, text: str) -> list[int]:
-        """Return the tokens of a text that is added to what was said before.
+    def prompt_ids(self, prompt: str | Sequence[int] | None) -> list[int]:
+        """Return the tokens of a prompt that is added to what was said before; [] for ``None``.
 
         Raises:
-            InvalidInput: there are none.
+            InvalidInput: there are none, or the model lacks one.
         """
+        if prompt is None:
+            if not self.tokens:
+                raise InvalidInput("there is nothing to continue yet", "send a text first")
+            return []
+        if isinstance(prompt, str):
+            return self._encode(prompt)
+        if not prompt or not all(0 <= token < self.model.vocab_size for token in prompt):
+            raise InvalidInput(f"the prompt needs tokens, each from 0 to {self.model.vocab_size - 1}")
+        return list(prompt)
+
+    def _encode(self, text: str) -> list[int]:
         if not text:
             raise InvalidInput("the text is empty", "send at least one character")
+        require_unicode(text)
         tokenizer = self.model.tokenizer
         # What begins or ends a text for the model does so once, not with every turn of a dialogue.
         ids: list[int] = tokenizer(text, add_special_tokens=not self.tokens, verbose=False)["input_ids"]
         if len(ids) > 1 and ids[0] == ids[1] == tokenizer.bos_token_id:
             del ids[0]  # chat templates write the beginning of text themselves
         return ids
-
-    def _prompt_ids(self, prompt: str | tuple[int, ...] | None) -> list[int]:
-        if prompt is None:
-            if not self.tokens:
-                raise InvalidInput("there is nothing to continue yet", "send a text first")
-            return []
-        if isinstance(prompt, str):
-            return self.encode(prompt)
-        if not prompt or not all(0 <= token < self.model.vocab_size for token in prompt):
-            raise InvalidInput(f"the prompt needs tokens, each from 0 to {self.model.vocab_size - 1}")
-        return list(prompt)
 
 
 def require_unicode(text: str) -> None:

@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from services.common.errors import InvalidInput
 from services.endpoint.errors import WrongField
 
+_SHOWN_PATH = 100
+
 
 class Message(BaseModel):
     """A message, or a part of one; fields that it does not know are ignored."""
@@ -64,7 +66,7 @@ def _path(location: tuple[int | str, ...], value: Any) -> str:
         elif isinstance(value, dict) and (part in value or number == len(location)):
             path += f".{part}"
             value = value.get(part)
-    return path.removeprefix(".") or "message"
+    return path.removeprefix(".")[:_SHOWN_PATH] or "message"
 
 
 def _refuse_constant(name: str) -> NoReturn:

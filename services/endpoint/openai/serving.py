@@ -32,6 +32,19 @@ class Choice(Protocol):
         """Return the choice of an answer that came as one piece."""
 
 
+@dataclass(frozen=True)
+class _Kind:
+    """What a kind of answer is called: its id's first part, the whole response, a chunk of a stream."""
+
+    prefix: str
+    whole: str
+    chunk: str
+
+
+_CHAT = _Kind("chatcmpl", "chat.completion", "chat.completion.chunk")
+_TEXT = _Kind("cmpl", "text_completion", "text_completion")
+
+
 @dataclass
 class Answering:
     """A request that is ready to be answered.
@@ -41,10 +54,11 @@ class Answering:
         model: the model that answers.
         requests: one for each choice.
         choices: what writes each of them.
-        usage: how many tokens the prompts have, and the answers so far.
-        with_usage: whether a stream tells that.
-        head: what every response or chunk begins with.
-        kind: of the whole response; that of a chunk is the same, or has ``.chunk`` behind it.
+        prompt_tokens: how many tokens all prompts have.
+        with_usage: whether a stream ends with the numbers of tokens.
+        kind: what responses are called.
+        head: what each of them begins with.
+        tokens: how many tokens the answers have so far.
     """
 
     scheduler: Scheduler
@@ -53,9 +67,8 @@ class Answering:
     choices: Sequence[Choice]
     prompt_tokens: int
     with_usage: bool
+    kind: _Kind
     head: dict[str, Any]
-    kind: str
-    chunk_kind: str
     tokens: int = field(default=0, init=False)
 
     async def whole(self) -> dict[str, Any]:
@@ -66,11 +79,11 @@ class Answering:
                 self.tokens += chunk.tokens
                 written[index] = self.choices[index].whole(chunk)
         choices = [written[index] for index in sorted(written)]
-        return {**self.head, "object": self.kind, "choices": choices, "usage": self._usage()}
+        return {**self.head, "object": self.kind.whole, "choices": choices, "usage": self._usage()}
 
     async def stream(self) -> AsyncGenerator[dict[str, Any]]:
         """Yield the chunks of the answers as they grow."""
-        head = {**self.head, "object": self.chunk_kind}
+        head = {**self.head, "object": self.kind.chunk}
         unknown = {"usage": None} if self.with_usage else {}
         async with aclosing(run_choices(self.scheduler, self.model, self.requests)) as pieces:
             async for index, chunk in pieces:
@@ -137,16 +150,10 @@ class Serving:
             bool(request.continue_final_message),
         )
         likeliest = (request.top_logprobs or 0) if request.logprobs else None
-        most = request.answer_tokens or self._room(model, prompt)
         writer = None if likeliest is None else LogprobWriter(model.tokenizer)
-        return self._answering(
-            model,
-            request,
-            [prompt],
-            [request.to_request(prompt, choice, most, likeliest) for choice in range(request.choices)],
-            [ChatChoice(choice, request, writer) for choice in range(request.choices)],
-            ("chatcmpl", "chat.completion", "chat.completion.chunk"),
-        )
+        choices = [ChatChoice(index, request, writer) for index in range(request.choices)]
+        limit = request.answer_tokens
+        return await self._answering(_CHAT, model, request, [prompt], limit, likeliest, choices)
 
     async def completion(self, request: CompletionRequest) -> Answering:
         """Make the answers to plain texts ready.
@@ -158,50 +165,45 @@ class Serving:
         count = len(request.prompts) * request.choices
         if not 1 <= count <= MAX_CHOICES:
             raise WrongField(f"prompt: 1 to {MAX_CHOICES} answers can be asked for, not {count}")
-        prompts = await asyncio.to_thread(_encode_all, model, request.prompts)
+        encode = Conversation(model).prompt_ids
+        prompts = await asyncio.to_thread(lambda: [encode(prompt) for prompt in request.prompts])
         writer = None if request.logprobs is None else LogprobWriter(model.tokenizer)
+        choices = [TextChoice(index, writer) for index in range(count)]
+        limit = request.max_tokens
+        return await self._answering(_TEXT, model, request, prompts, limit, request.logprobs, choices)
+
+    async def _answering(
+        self,
+        kind: _Kind,
+        model: Model,
+        request: Sampled,
+        prompts: Sequence[list[int]],
+        limit: int | None,
+        logprobs: int | None,
+        choices: Sequence[Choice],
+    ) -> Answering:
         requests = [
-            request.to_request(
-                prompt, choice, request.max_tokens or self._room(model, prompt), request.logprobs
-            )
+            request.to_request(prompt, choice, limit or self._room(model, prompt), logprobs)
             for prompt in prompts
             for choice in range(request.choices)
         ]
-        return self._answering(
-            model,
-            request,
-            prompts,
-            requests,
-            [TextChoice(index, writer) for index in range(count)],
-            ("cmpl", "text_completion", "text_completion"),
-        )
-
-    def _answering(
-        self,
-        model: Model,
-        request: Sampled,
-        prompts: Sequence[Sequence[int]],
-        requests: Sequence[Request],
-        choices: Sequence[Choice],
-        names: tuple[str, str, str],
-    ) -> Answering:
-        prefix, kind, chunk_kind = names
+        # Nothing begins if one of several prompts does not fit
+        conversation = Conversation(model)
+        await asyncio.to_thread(lambda: [conversation.plan(one) for one in requests[:: request.choices]])
         return Answering(
-            self._scheduler,
-            model,
-            requests,
-            choices,
-            sum(map(len, prompts)),
-            request.with_usage,
-            {"id": f"{prefix}-{uuid4().hex}", "created": int(self._clock()), "model": model.name},
-            kind,
-            chunk_kind,
+            scheduler=self._scheduler,
+            model=model,
+            requests=requests,
+            choices=choices,
+            prompt_tokens=sum(map(len, prompts)),
+            with_usage=request.with_usage,
+            kind=kind,
+            head={
+                "id": f"{kind.prefix}-{uuid4().hex}",
+                "created": int(self._clock()),
+                "model": model.name,
+            },
         )
 
     def _room(self, model: Model, prompt: Sequence[int]) -> int:
         return max(1, min(self._answer_tokens, model.max_length - len(prompt)))
-
-
-def _encode_all(model: Model, prompts: Sequence[str | list[int]]) -> list[list[int]]:
-    conversation = Conversation(model)
-    return [conversation.encode(one) if isinstance(one, str) else one for one in prompts]

@@ -39,13 +39,13 @@ class ToolCallReader:
         while True:
             before, begun, after = self._rest.partition(_BEGIN)
             inside, ended, rest = after.partition(_END)
-            border = len(before if begun else before[: beginning_of([_BEGIN], before)])
-            shown = self._rest[:border].rstrip()
+            shown = (before if begun else before[: beginning_of([_BEGIN], before)]).rstrip()
+            held = before[len(shown) :] + begun + inside
             parts.append(shown)
             if not ended:
-                self._rest = begun + inside if begun else before[len(shown) :]
+                self._rest = held
                 return self._wanted(parts)
-            parts.append(_read(inside) or f"{begun}{inside}{ended}")
+            parts.append(_read(inside) or held + ended)
             self._rest = rest
 
     def finish(self) -> list[str | FoundCall]:
