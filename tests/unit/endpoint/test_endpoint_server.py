@@ -40,7 +40,7 @@ def examples(language: str) -> list[str]:
 
 
 async def test_the_python_example_of_the_document_runs(listen: Callable[..., str]) -> None:
-    (example,) = examples("python")
+    example = examples("python")[0]
     scope: dict[str, Any] = {"__name__": "example"}
     exec(example, scope)
     scope.update(URL=listen(), MODEL_NAME=NAME)

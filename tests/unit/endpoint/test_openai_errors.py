@@ -91,20 +91,14 @@ def refused(answer: Any, status: int, param: str | None, problem: str) -> dict[s
         ({"audio": {"voice": "x"}}, "audio", "text alone"),
     ],
 )
-@pytest.mark.parametrize("stream", [False, True])
 def test_a_chat_is_refused_by_the_name_of_its_field(
-    client: TestClient,
-    model: FakeModel,
-    fields: dict[str, Any],
-    param: str | None,
-    problem: str,
-    stream: bool,
+    client: TestClient, model: FakeModel, fields: dict[str, Any], param: str | None, problem: str
 ) -> None:
-    ask = json.dumps({"stream": stream, **ASK, **fields})
-    error = refused(
-        client.post(CHAT, content=ask, headers={"content-type": "application/json"}), 400, param, problem
-    )
-    assert error["code"] == ("context_length_exceeded" if "Maximum" in problem else None)
+    for stream in (False, True):
+        ask = json.dumps({"stream": stream, **ASK, **fields})
+        answer = client.post(CHAT, content=ask, headers={"content-type": "application/json"})
+        error = refused(answer, 400, param, problem)
+        assert error["code"] == ("context_length_exceeded" if "Maximum" in problem else None)
     assert model.sessions == []
 
 
