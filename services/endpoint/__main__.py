@@ -1,4 +1,4 @@
-"""``python -m services.endpoint``: read the settings, then load the model and serve until stopped."""
+"""``python -m services.endpoint``: read the settings, then load the models and serve until stopped."""
 
 import logging
 import os
@@ -11,10 +11,10 @@ import uvicorn
 from services.common.errors import CalyxError
 from services.common.logs import configure, discreet
 from services.common.network_watch import end_when_left_behind
-from services.common.settings import EndpointSettings, LoggingSettings, SwarmSettings
+from services.common.settings import EndpointSettings, LoggingSettings
 from services.endpoint.app import create_app
-from services.endpoint.engine import Model
 from services.endpoint.models import Models
+from services.endpoint.swarm_models import swarm_models
 
 
 def server_config(settings: EndpointSettings, models: Models) -> uvicorn.Config:
@@ -44,27 +44,21 @@ def main() -> int:
     try:
         configure(LoggingSettings.load())
         settings = EndpointSettings.load()
-        swarm = SwarmSettings.load()
+        models = swarm_models(settings)
     except CalyxError as error:
         sys.stderr.write(f"endpoint: {error}\n")
         return 1
     logging.getLogger("uvicorn.error").addFilter(discreet)
-    logging.getLogger("endpoint").info("starting", extra={**settings.describe(), "model": swarm.model})
+    logging.getLogger("endpoint").info(
+        "starting", extra={**settings.describe(), "models": " ".join(models.hub_names)}
+    )
     end_when_left_behind()
-
-    def load() -> Model:
-        # Here and not above: this import takes seconds, and /healthz answers meanwhile. The settings are read
-        # again because the bootstrap peer may have rewritten the file that names the peers.
-        from services.swarm.model import SwarmModel  # noqa: PLC0415
-
-        return SwarmModel.load(SwarmSettings.load(), settings.endpoint_dtype, settings.route_timeout)
-
     # The swarm's client forks helper processes, which must not inherit the server's way to end.
     os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     # uvicorn raises the signal again once it has shut down.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: leave())
-    uvicorn.Server(server_config(settings, Models({swarm.model: load}))).run()
+    uvicorn.Server(server_config(settings, models)).run()
     return 0
 
 

@@ -85,6 +85,10 @@ class Model(Protocol):
     def num_blocks(self) -> int:
         """How many blocks it has."""
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of this process's memory that its embeddings, norm and head take."""
+
     def missing_blocks(self) -> list[int]:
         """Ask the swarm now which blocks no server has; blocks its caller for seconds at most."""
 

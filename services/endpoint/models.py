@@ -1,8 +1,14 @@
-"""The models that this endpoint answers for, each loaded in the background as soon as the swarm is there."""
+"""The models that this endpoint answers for, each loaded in the background as soon as the swarm is there.
+
+Which ones they are may change while the endpoint runs. A model that is no longer offered is not handed out any more,
+and that is all: answers and open sessions hold what they work with, and when the last of them ends, it goes with its
+memory.
+"""
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from tenacity import RetryCallState, Retrying, retry_if_not_exception_type, sleep_using_event
 from tenacity.stop import stop_when_event_set
@@ -17,82 +23,199 @@ logger = logging.getLogger(__name__)
 _SHOWN_NAME = 100
 
 
-class Models:
-    """Loads models and hands them out by their hub name.
+@dataclass(frozen=True)
+class Offer:
+    """A model that shall be served.
 
-    Args:
-        loaders: what loads each model, in seconds to minutes; the first one is the default.
-        wait: how long to wait between two tries while the swarm is not there.
+    Attributes:
+        name: its name on the hub.
+        load: loads it, in seconds to minutes.
+        aliases: other names by which requests may name it.
+        source: what it is loaded from; a model whose source has changed is loaded anew.
+        asked_for: whether somebody here wants this model; one that was merely found is named when it is loaded.
     """
 
-    def __init__(self, loaders: Mapping[str, Callable[[], Model]], wait: wait_base | None = None) -> None:
-        self._loaders = dict(loaders)
+    name: str
+    load: Callable[[], Model]
+    aliases: tuple[str, ...] = ()
+    source: Hashable = None
+    asked_for: bool = True
+
+
+@dataclass
+class Served:
+    """A model that is served: ``model`` once it is loaded, ``problem`` says why it is not."""
+
+    offer: Offer
+    model: Model | None = None
+    problem: str = "it is loading"
+    withdrawn: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def name(self) -> str:
+        """Its name on the hub."""
+        return self.offer.name
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Other names by which requests may name it."""
+        return self.offer.aliases
+
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of this process that its ends take."""
+        return self.model.memory_bytes if self.model else 0
+
+
+class Models:
+    """Loads models and hands them out by their hub names and aliases.
+
+    Args:
+        loaders: what loads each of the models to begin with; the first one is the default.
+        wait: how long to wait between two tries while the swarm is not there.
+        watch: asked again and again, in a thread, which models shall be served; when it fails, they stay the same.
+        watch_seconds: how long to wait between two questions.
+    """
+
+    def __init__(
+        self,
+        loaders: Mapping[str, Callable[[], Model]] | None = None,
+        wait: wait_base | None = None,
+        watch: Callable[[], Sequence[Offer]] | None = None,
+        watch_seconds: float = 2.0,
+    ) -> None:
         self._wait = wait or wait_exponential(multiplier=0.5, max=10)
+        self._watch = watch
+        self._watch_seconds = watch_seconds
         self._stop = threading.Event()
-        self._loaded: dict[str, Model] = {}
-        self._problems = dict.fromkeys(self._loaders, "it is loading")
+        self._lock = threading.Lock()
+        self._started = False
+        # Replaced and never changed, so that readers need no lock
+        self._served: tuple[Served, ...] = ()
+        self.offer([Offer(name, load) for name, load in (loaders or {}).items()])
 
     def start(self) -> None:
         """Begin to load; returns at once."""
-        for name in self._loaders:
-            # Not a pool: at exit Python waits for a pool's threads, but loading cannot be interrupted.
-            threading.Thread(target=self._load, args=(name,), name=f"load {name}", daemon=True).start()
+        with self._lock:
+            self._started = True
+            for served in self._served:
+                self._begin(served)
+        if self._watch is not None:
+            threading.Thread(
+                target=self._follow, args=(self._watch,), name="watch models", daemon=True
+            ).start()
 
     def close(self) -> None:
         """Stop trying and let the loaded models leave the swarm."""
         self._stop.set()
-        while self._loaded:
-            self._loaded.popitem()[1].close()
+        with self._lock:
+            closing, self._served = self._served, ()
+        for served in closing:
+            served.withdrawn.set()
+            if served.model is not None:
+                served.model.close()
+
+    def offer(self, offers: Sequence[Offer]) -> None:
+        """Serve these models, the default one first, and no others; those that stay are not loaded again."""
+        with self._lock:
+            if self._stop.is_set():
+                return
+            before = {(served.name, served.offer.source): served for served in self._served}
+            after = []
+            for offer in offers:
+                served = before.pop((offer.name, offer.source), None)
+                if served is None:
+                    served = Served(offer)
+                    if self._started:
+                        self._begin(served)
+                served.offer = offer
+                after.append(served)
+            self._served = tuple(after)
+            for served in before.values():
+                served.withdrawn.set()
+                logger.info("model is no longer served", extra={"model": served.name})
+
+    @property
+    def served(self) -> list[Served]:
+        """The models that are served here, loaded or not, the default one first."""
+        return [one for one in self._served if one.model is not None or one.offer.asked_for]
+
+    @property
+    def hub_names(self) -> list[str]:
+        """Their names on the hub."""
+        return [served.name for served in self.served]
 
     @property
     def names(self) -> list[str]:
-        """The models that are served here, loaded or not."""
-        return list(self._loaders)
+        """Everything that requests may name: each model's hub name, and its aliases."""
+        return [name for served in self.served for name in (served.name, *served.aliases)]
 
     def get(self, name: str | None) -> Model:
-        """Return a model by its hub name; ``None`` means the default one.
+        """Return a model by its hub name or an alias; ``None`` means the default one.
 
         Raises:
             UnknownModel: it is not served here; the message says which are.
             Unavailable: it is not loaded; the message says why.
         """
-        name = self.names[0] if name is None else name
-        if name not in self._loaders:
+        served = self.served
+        if name is None and not served:
+            raise Unavailable("no model is served yet", "try again in a few seconds")
+        found = next((one for one in served if name in {None, one.name, *one.aliases}), None)
+        if found is None:
             raise UnknownModel(
-                f"model {name[:_SHOWN_NAME]!a} is not served here", f"use {' or '.join(self.names)}"
+                f"model {(name or '')[:_SHOWN_NAME]!a} is not served here",
+                f"use {' or '.join(self.names)}" if served else "no model is served yet",
             )
-        model = self._loaded.get(name)
-        if model is None:
+        if found.model is None:
             raise Unavailable(
-                f"model {name} is not loaded: {self._problems[name]}", "try again in a few seconds"
+                f"model {found.name} is not loaded: {found.problem}", "try again in a few seconds"
             )
-        return model
+        return found.model
 
-    def _load(self, name: str) -> None:
+    def _begin(self, served: Served) -> None:
+        # Not a pool: at exit Python waits for a pool's threads, but loading cannot be interrupted.
+        threading.Thread(target=self._load, args=(served,), name=f"load {served.name}", daemon=True).start()
+
+    def _load(self, served: Served) -> None:
         def note(state: RetryCallState) -> None:
             error = state.outcome.exception() if state.outcome else None
-            self._problems[name] = str(error)
-            logger.warning("model is not loaded yet", extra={"model": name, "problem": str(error)})
+            served.problem = str(error)
+            logger.warning("model is not loaded yet", extra={"model": served.name, "problem": str(error)})
 
         retrying = Retrying(
             # A wrong name or a corrupt file stays so: a restart after mending it is what helps.
             retry=retry_if_not_exception_type((InvalidInput, Broken)),
             wait=self._wait,
-            stop=stop_when_event_set(self._stop),
-            sleep=sleep_using_event(self._stop),
+            stop=stop_when_event_set(served.withdrawn),
+            sleep=sleep_using_event(served.withdrawn),
             before_sleep=note,
             reraise=True,
         )
         try:
-            model = retrying(self._loaders[name])
+            model = retrying(served.offer.load)
         except Exception as error:
             kind = "" if isinstance(error, CalyxError) else f"{type(error).__name__}: "
-            self._problems[name] = f"{kind}{error}"
-            if not self._stop.is_set():
-                logger.error("model cannot be loaded", extra={"model": name, "problem": self._problems[name]})
+            served.problem = f"{kind}{error}"
+            if not served.withdrawn.is_set():
+                problem = {"model": served.name, "problem": served.problem}
+                logger.error("model cannot be loaded", extra=problem)
             return
-        if self._stop.is_set():
-            model.close()
-            return
-        self._loaded[name] = model
-        logger.info("model is loaded", extra={"model": name, "blocks": model.num_blocks})
+        with self._lock:
+            if not served.withdrawn.is_set():
+                served.model = model
+                loaded = {"blocks": model.num_blocks, "memory_bytes": model.memory_bytes}
+                logger.info("model is loaded", extra={"model": served.name, **loaded})
+                return
+        model.close()
+
+    def _follow(self, watch: Callable[[], Sequence[Offer]]) -> None:
+        told = ""
+        while not self._stop.wait(self._watch_seconds):
+            try:
+                self.offer(watch())
+                told = ""
+            except Exception as error:
+                problem = str(error) if isinstance(error, CalyxError) else type(error).__name__
+                if problem != told:
+                    logger.error("the models stay as they are", extra={"problem": problem})
+                told = problem

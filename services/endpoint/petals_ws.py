@@ -75,6 +75,8 @@ class _Connection:
         self._idle_timeout = idle_timeout
         self._inbox: asyncio.Queue[Message] = asyncio.Queue(_AHEAD)
         self._conversation: Conversation | None = None
+        self._named: str | None = None
+        """What the client called the model: its name, or an alias of it."""
 
     async def serve(self) -> None:
         """Answer until either side ends the connection."""
@@ -157,13 +159,14 @@ class _Connection:
                 f"send {_GENERATE}, or open another connection",
             )
         self._conversation = Conversation(self._models.get(message.model), message.max_length)
+        self._named = message.model
         await self._send({"ok": True})
 
     async def _generate(self, message: Generate) -> None:
         conversation = self._conversation
         if conversation is None:
             raise InvalidInput("no session is open on this connection", f"send {_OPEN} first")
-        if message.model not in {None, conversation.model.name}:
+        if message.model not in {None, self._named, conversation.model.name}:
             raise InvalidInput(
                 f"model: this session is one of {conversation.model.name}", "open another connection"
             )

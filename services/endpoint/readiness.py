@@ -53,13 +53,14 @@ class Readiness:
 
     async def _look_at_all(self) -> None:
         ready, problems = [], []
-        for name in self._models.names:
+        for name in self._models.hub_names:
             problem = await asyncio.to_thread(self._problem, name)
             if problem is None:
                 ready.append(name)
             else:
                 problems.append(problem)
-        self._verdict = (True, f"ready: {', '.join(ready)}") if ready else (False, "; ".join(problems))
+        problem = "; ".join(problems) or "no model is served yet"
+        self._verdict = (True, f"ready: {', '.join(ready)}") if ready else (False, problem)
         self._expires = self._clock() + self._lifetime
 
     def _problem(self, name: str) -> str | None:

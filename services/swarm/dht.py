@@ -5,7 +5,8 @@ import contextlib
 import ipaddress
 import secrets
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hivemind import DHT, get_dht_time
@@ -135,6 +136,29 @@ def start_client(initial_peers: Sequence[str]) -> DHT:
     if not initial_peers:
         raise InvalidInput("no initial peers are given", "set CALYX_INITIAL_PEERS to a peer of the swarm")
     return _start(initial_peers, client_mode=True, num_workers=32)
+
+
+class SharedClient:
+    """One client for everything in this process that asks, started when it is first needed.
+
+    hivemind makes a process of each client, by forking: one that is forked late inherits the connections of whoever
+    is served just then, and keeps them open when this process closes them.
+
+    Args:
+        initial_peers: asked at each try, because a bootstrap peer may have rewritten the file that names them.
+    """
+
+    def __init__(self, initial_peers: Callable[[], Sequence[str]]) -> None:
+        self._initial_peers = initial_peers
+        self._lock = threading.Lock()
+        self._dht: DHT | None = None
+
+    def get(self) -> DHT:
+        """Return the client; raises as ``start_client`` does."""
+        with self._lock:
+            if self._dht is None:
+                self._dht = start_client(self._initial_peers())
+            return self._dht
 
 
 def rejoin(dht: DHT, timeout: float = 5.0) -> None:

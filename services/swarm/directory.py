@@ -98,13 +98,15 @@ class Directory:
 
     Args:
         initial_peers: multiaddrs of peers in the swarm.
+        dht: a client that is there already, and that others need when this is closed.
 
     Raises:
         Unavailable: none of them answers.
     """
 
-    def __init__(self, initial_peers: Sequence[str]) -> None:
-        self._dht = start_client(initial_peers)
+    def __init__(self, initial_peers: Sequence[str], dht: DHT | None = None) -> None:
+        self._shares_dht = dht is not None
+        self._dht = dht or start_client(initial_peers)
 
     def read(self) -> list[ModelRecord]:
         """Return every announced model with its servers, sorted by prefix.
@@ -135,7 +137,8 @@ class Directory:
 
     def close(self) -> None:
         """Leave the DHT."""
-        self._dht.shutdown()
+        if not self._shares_dht:
+            self._dht.shutdown()
 
 
 async def _connected_peers(_: DHT, node: DHTNode) -> int:

@@ -1,6 +1,7 @@
 """The client's side of a model: tokenizer, embeddings, norm and head here; blocks in the swarm."""
 
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -45,12 +46,22 @@ class SwarmModel:
         dht: a running client.
         sequence: Petals' view of the servers of all blocks.
         patience: seconds to look for servers of missing or lost blocks before a step fails.
+        max_length: the most tokens that a session may hold, if that is less than the model can.
+        shares_dht: whether others need the client when this model is closed.
     """
 
     def __init__(
-        self, spec: ModelSpec, ends: Ends, dht: DHT, sequence: RemoteSequenceManager, patience: float
+        self,
+        spec: ModelSpec,
+        ends: Ends,
+        dht: DHT,
+        sequence: RemoteSequenceManager,
+        patience: float,
+        max_length: int | None = None,
+        shares_dht: bool = False,
     ) -> None:
         self._spec, self._dht, self._sequence, self._patience = spec, dht, sequence, patience
+        self._shares_dht = shares_dht
         self._routes = PetalsRoutes(sequence)
         self._embedding: Batches[ToEmbed, torch.Tensor] = Batches(ends.embed, COMPUTING)
         self._reading: Batches[ToRead, Any] = Batches(ends.read, COMPUTING)
@@ -58,7 +69,8 @@ class SwarmModel:
         generation = spec.files.generation_config()
         self.name: str = spec.files.name
         self.tokenizer: PreTrainedTokenizerBase = spec.files.tokenizer()
-        self.max_length: int = spec.anatomy.max_length
+        self.max_length: int = min(spec.anatomy.max_length, max_length or spec.anatomy.max_length)
+        self.memory_bytes: int = ends.memory_bytes
         self.vocab_size: int = config.vocab_size
         self.num_blocks: int = spec.num_blocks
         self.dtype: torch.dtype = ends.dtype
@@ -67,13 +79,23 @@ class SwarmModel:
         ) | _token_ids(self.tokenizer.eos_token_id)
 
     @classmethod
-    def load(cls, settings: SwarmSettings, dtype: str = "auto", route_timeout: float = 15.0) -> "SwarmModel":
+    def load(
+        cls,
+        settings: SwarmSettings,
+        dtype: str = "auto",
+        route_timeout: float = 15.0,
+        *,
+        dht: Callable[[], DHT] | None = None,
+        max_length: int | None = None,
+    ) -> "SwarmModel":
         """Load the model's ends and join the swarm; takes seconds.
 
         Args:
             settings: the model and the peers to enter through.
             dtype: type of embeddings and head; ``auto`` for the model's own if the CPU computes in it.
             route_timeout: seconds to look for servers of missing or lost blocks before a step fails.
+            dht: gives the client that the models of this process share; without it, this model starts its own.
+            max_length: the most tokens that a session may hold, if that is less than the model can.
 
         Raises:
             CalyxError: the model cannot be found or read, or no initial peer answers.
@@ -81,7 +103,7 @@ class SwarmModel:
         spec = ModelSpec.find(settings)
         cpu = torch.device("cpu")
         numbers = choose_dtype(dtype, spec.anatomy.config.dtype, cpu, cpu_computes_bfloat16())
-        dht = start_client(settings.initial_peers)
+        client = dht() if dht else start_client(settings.initial_peers)
         config = ClientConfig(
             initial_peers=settings.initial_peers,
             dht_prefix=spec.dht_prefix,
@@ -90,13 +112,13 @@ class SwarmModel:
             update_period=15,
         )
         sequence = RemoteSequenceManager(
-            config, [spec.uid(block) for block in range(spec.num_blocks)], dht=dht
+            config, [spec.uid(block) for block in range(spec.num_blocks)], dht=client
         )
         ends = Ends(
             lambda gap: load_ends(spec.files, spec.anatomy, dtype=numbers, middle=gap),
             invariant=settings.batch_invariant,
         )
-        model = cls(spec, ends, dht, sequence, route_timeout)
+        model = cls(spec, ends, client, sequence, route_timeout, max_length, shares_dht=dht is not None)
         model._warm_up()
         return model
 
@@ -145,7 +167,8 @@ class SwarmModel:
     def close(self) -> None:
         """Leave the swarm; open sessions fail from now on."""
         self._sequence.shutdown()
-        self._dht.shutdown()
+        if not self._shares_dht:
+            self._dht.shutdown()
 
 
 def _token_ids(value: int | list[int] | None) -> frozenset[int]:

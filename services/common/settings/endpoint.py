@@ -1,5 +1,6 @@
 """How applications reach the swarm's models."""
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
@@ -15,6 +16,22 @@ class EndpointSettings(Section):
 
     endpoint_listen_port: int = Field(default=8000, ge=1, le=65535)
     """TCP port that the endpoint listens on inside the node's network."""
+
+    grpc_listen_port: int = Field(default=8001, ge=1, le=65535)
+    """TCP port that the endpoint listens on for gRPC inside the node's network."""
+
+    models_file: Path = Path("/config/models.yaml")
+    """File that lists the models to serve; without it, the endpoint serves CALYX_MODEL alone."""
+
+    discover_models: bool = False
+    """1 also serves every model whose blocks are all online in the swarm, as long as it is announced there. Its
+    embeddings and head are taken from the folder of models or from the hub, and kept in this machine's memory."""
+
+    discover_patterns: WordList = Field(default_factory=lambda: ["*"])
+    """Patterns of the names that such models may have, such as meta-llama/*; with spaces or commas between them."""
+
+    discover_limit: int = Field(default=4, ge=1)
+    """How many such models are served at most."""
 
     endpoint_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the embeddings and of the head; ``auto`` takes bfloat16 if the CPU computes in it."""

@@ -13,8 +13,14 @@ class StackSettings(Section):
     endpoint_port: int = Field(default=8000, ge=1, le=65535)
     """Port of this machine's loopback that the endpoint is reached at."""
 
+    grpc_port: int = Field(default=8001, ge=1, le=65535)
+    """Port of this machine's loopback that the endpoint is reached at for gRPC."""
+
     health_port: int = Field(default=8080, ge=1, le=65535)
     """Port of this machine's loopback that the health page is reached at."""
+
+    config_dir: Path = Path("config")
+    """Folder of this machine that the endpoint reads its models.yaml from."""
 
     server_memory: str = Field(default="16g", pattern=r"^\d+[bkmg]?$")
     """The most memory that the server's container may use, such as 16g."""

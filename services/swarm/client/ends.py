@@ -124,6 +124,12 @@ class Ends:
         self.dtype: torch.dtype = self._model.dtype
         self._takes_positions = "position_ids" in inspect.signature(self._model.base_model.forward).parameters
 
+    @property
+    def memory_bytes(self) -> int:
+        """Bytes of all weights; those that embeddings and head share count once."""
+        tensors = (*self._model.parameters(), *self._model.buffers())
+        return sum(tensor.nbytes for tensor in tensors)
+
     @torch.inference_mode()
     def embed(self, requests: Sequence[ToEmbed]) -> list[torch.Tensor]:
         """Return each text's hidden states [1, tokens, hidden]."""

@@ -102,6 +102,7 @@ class FakeModel:
 
     name = NAME
     num_blocks = 30
+    memory_bytes = 1_000_000
 
     def __init__(self, answer: str = "Once upon a time.", max_length: int = 512, bos: bool = False) -> None:
         self.tokenizer = byte_tokenizer(bos)
