@@ -122,7 +122,7 @@ def machines(root: Path, prefix: str, names: Sequence[str]) -> Iterator[list[Mac
     folder = Path(tempfile.mkdtemp(prefix="calyx-bench-"))
     made = []
     for number, name in enumerate(names):
-        variables = ["CALYX_ENDPOINT_PORT", "CALYX_HEALTH_PORT"]
+        variables = ["CALYX_ENDPOINT_PORT", "CALYX_GRPC_PORT", "CALYX_HEALTH_PORT"]
         variables += ["CALYX_AUTHORITY_PORT", "CALYX_NEBULA_PORT"] if number == 0 else []
         ports = dict(zip(variables, free_ports(len(variables)), strict=True))
         made.append(Machine(root, f"{prefix}-{name}", folder / name, ports))

@@ -19,7 +19,8 @@ _KNOWN: tuple[tuple[str, type[CalyxError], str, str], ...] = (
         r"|exposing port \S*?:(?P<port2>\d+)\b",
         Refused,
         "port {port} is taken by another program",
-        "stop it, or choose other ports: write CALYX_ENDPOINT_PORT=… CALYX_HEALTH_PORT=… before the command",
+        "stop it, or choose other ports: write CALYX_ENDPOINT_PORT=… CALYX_GRPC_PORT=… CALYX_HEALTH_PORT=… "
+        "before the command",
     ),
     (
         r"/dev/net/tun",

@@ -9,7 +9,7 @@ from services.common.settings import PREFIX, AuthoritySettings, Section, ServerS
 
 _Settings = TypeVar("_Settings", bound=Section)
 
-_ENDPOINT, _HEALTH = f"{PREFIX}ENDPOINT_PORT", f"{PREFIX}HEALTH_PORT"
+_ENDPOINT, _GRPC, _HEALTH = f"{PREFIX}ENDPOINT_PORT", f"{PREFIX}GRPC_PORT", f"{PREFIX}HEALTH_PORT"
 _AUTHORITY = f"{PREFIX}AUTHORITY_PORT"
 
 SERVER_PORT = f"{PREFIX}SERVER_PORT"
@@ -26,7 +26,7 @@ def wanted_ports(pool: Pool | None) -> dict[str, int]:
         InvalidSetting: one of them is not a port.
     """
     settings = _load(StackSettings, pool)
-    ports = {_ENDPOINT: settings.endpoint_port, _HEALTH: settings.health_port}
+    ports = {_ENDPOINT: settings.endpoint_port, _GRPC: settings.grpc_port, _HEALTH: settings.health_port}
     if pool is not None and pool.role == "seed":
         ports[_AUTHORITY] = _load(AuthoritySettings, pool).authority_port
     if pool is not None and pool.role == "public":

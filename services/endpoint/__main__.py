@@ -18,9 +18,9 @@ from services.endpoint.swarm_models import swarm_models
 
 
 def server_config(settings: EndpointSettings, models: Models) -> uvicorn.Config:
-    """Return how uvicorn serves the endpoint."""
+    """Return how uvicorn serves the endpoint; gRPC is served beside it."""
     return uvicorn.Config(
-        create_app(settings, models),
+        create_app(settings, models, f"{settings.endpoint_host}:{settings.grpc_listen_port}"),
         host=settings.endpoint_host,
         port=settings.endpoint_listen_port,
         log_config=None,

@@ -1,4 +1,4 @@
-"""Errors that only an HTTP interface tells apart, and what each error of the tree is there.
+"""Errors that only an interface tells apart, and what each error of the tree is over HTTP.
 
 ::
 
@@ -7,6 +7,8 @@
      ├── TooLarge       a body or message over the limit
      ├── TooLong        more tokens than the model or the session can hold
      └── WrongField     a field of the message, which it names
+    Unavailable
+     └── OutOfTime      an answer that took too long
 """
 
 import logging
@@ -36,6 +38,10 @@ class WrongField(InvalidInput):
     def field(self) -> str:
         """Its name."""
         return self.problem.partition(":")[0]
+
+
+class OutOfTime(Unavailable):
+    """The answer takes longer than it may."""
 
 
 _STATUS: tuple[tuple[type[CalyxError], int], ...] = (

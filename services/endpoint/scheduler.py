@@ -8,7 +8,7 @@ from typing import Any
 
 from services.common.errors import InvalidInput, Refused, Unavailable
 from services.endpoint.conversation import Conversation, Plan, Request
-from services.endpoint.errors import presentable
+from services.endpoint.errors import OutOfTime, presentable
 from services.endpoint.generation import Chunk, Generation
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,8 @@ class Scheduler:
         Raises:
             InvalidInput: the request does not fit the conversation.
             Refused: too many are waiting already.
-            Unavailable: some blocks have no server, or the time is up.
+            Unavailable: some blocks have no server.
+            OutOfTime: the time is up.
         """
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -181,8 +182,8 @@ class Scheduler:
             f"all places are taken and {self.waiting} requests wait already", "try again in a few seconds"
         )
 
-    def _out_of_time(self) -> Unavailable:
-        return Unavailable(
+    def _out_of_time(self) -> OutOfTime:
+        return OutOfTime(
             f"the answer took longer than {self._time_limit:g} s", "ask for fewer tokens, or try again later"
         )
 

@@ -13,8 +13,8 @@ BOOTSTRAP_PORT, SERVER_PORT = 31330, 31331
 """Those that the rooms listen on inside the node's network."""
 CONSOLE_PORT, CONSOLE_USER = 4243, "calyx"
 """Nebula's own console, on the loopback of the node's network."""
-SEED_PORTS = (8000, 8080)
-"""The endpoint and the health page, which every member may use."""
+SEED_PORTS = (8000, 8001, 8080)
+"""The endpoint, its gRPC and the health page, which every member may use."""
 _MTU = 1300  # leaves room for the outer headers on every path that carries 1500 bytes, and for relays
 
 Mode = Literal["lighthouse", "member"]

@@ -1,4 +1,4 @@
-"""Renders HAProxy's configuration: this machine's own ports 8000 and 8080 lead to the seed's, through the tunnel."""
+"""Renders HAProxy's configuration: this machine's ports 8000, 8001 and 8080 lead to the seed's by the tunnel."""
 
 from services.vpn.membership import Membership
 from services.vpn.nebula_config import SEED_PORTS

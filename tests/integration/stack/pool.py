@@ -118,18 +118,28 @@ class Pool:
     files: tuple[str, ...] = ("compose.yaml",)
     project: str = field(default_factory=lambda: f"{_PREFIX}-{os.getpid()}-{secrets.token_hex(3)}")
     endpoint_port: int = field(default_factory=free_port)
+    grpc_port: int = field(default_factory=free_port)
     health_port: int = field(default_factory=free_port)
 
     @property
     def environment(self) -> dict[str, str]:
         """What programs of this pool are run with."""
-        ports = {"CALYX_ENDPOINT_PORT": self.endpoint_port, "CALYX_HEALTH_PORT": self.health_port}
+        ports = {
+            "CALYX_ENDPOINT_PORT": self.endpoint_port,
+            "CALYX_GRPC_PORT": self.grpc_port,
+            "CALYX_HEALTH_PORT": self.health_port,
+        }
         return _settings(**ports | self.settings)
 
     @property
     def endpoint(self) -> str:
         """Address of the endpoint."""
         return f"127.0.0.1:{self.endpoint_port}"
+
+    @property
+    def grpc(self) -> str:
+        """Address of the endpoint for gRPC."""
+        return f"127.0.0.1:{self.grpc_port}"
 
     @property
     def health(self) -> str:

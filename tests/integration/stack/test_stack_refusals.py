@@ -20,7 +20,7 @@ def other(shared_pool: Pool) -> Iterator[Pool]:
         yield pool
 
 
-@pytest.mark.parametrize("variable", ["CALYX_ENDPOINT_PORT", "CALYX_HEALTH_PORT"])
+@pytest.mark.parametrize("variable", ["CALYX_ENDPOINT_PORT", "CALYX_GRPC_PORT", "CALYX_HEALTH_PORT"])
 def test_a_port_that_is_taken(other: Pool, variable: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]

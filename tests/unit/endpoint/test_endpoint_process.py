@@ -36,6 +36,7 @@ def test_it_lives_without_a_swarm_tells_why_it_is_not_ready_and_stops_when_asked
         env=environment(
             CALYX_ENDPOINT_HOST="127.0.0.1",
             CALYX_ENDPOINT_LISTEN_PORT=str(port),
+            CALYX_GRPC_LISTEN_PORT=str(free_port()),
             CALYX_MODELS_DIR=str(tmp_path),
             CALYX_CACHE_DIR=str(tmp_path),
             CALYX_MODEL="nobody/nothing",

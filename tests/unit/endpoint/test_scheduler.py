@@ -9,6 +9,7 @@ import pytest
 
 from services.common.errors import InvalidInput, Refused, Unavailable
 from services.endpoint.conversation import Conversation, Request
+from services.endpoint.errors import OutOfTime
 from services.endpoint.scheduler import Scheduler
 from tests.unit.endpoint.fake_model import FakeModel
 
@@ -181,7 +182,7 @@ async def test_waiting_counts_as_time(model: FakeModel) -> None:
     async with scheduler(running=1, waiting=1, time_limit=1.0) as one:
         asks = [one.complete(Conversation(model, 100), ASK) for _ in range(2)]
         errors = await asyncio.gather(*asks, return_exceptions=True)
-        assert [type(error) for error in errors] == [Unavailable, Unavailable]
+        assert [type(error) for error in errors] == [OutOfTime, OutOfTime]
     assert all(session.steps == [] for session in model.sessions)
 
 

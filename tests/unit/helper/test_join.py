@@ -21,7 +21,7 @@ TOKEN = JoinToken(pool="home", authority="203.0.113.7:7443", pin="ab" * 32, id="
 
 @pytest.fixture(autouse=True)
 def _free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CALYX_ENDPOINT_PORT", "CALYX_HEALTH_PORT", "CALYX_SERVER_PORT"):
+    for name in ("CALYX_ENDPOINT_PORT", "CALYX_GRPC_PORT", "CALYX_HEALTH_PORT", "CALYX_SERVER_PORT"):
         with socket.socket() as one:
             one.bind(("127.0.0.1", 0))
             monkeypatch.setenv(name, str(one.getsockname()[1]))

@@ -6,7 +6,7 @@ from scripts.helper.pools import Pool
 from scripts.helper.ports import wanted_ports
 from services.common.errors import InvalidSetting
 
-STACK = {"CALYX_ENDPOINT_PORT": 8000, "CALYX_HEALTH_PORT": 8080}
+STACK = {"CALYX_ENDPOINT_PORT": 8000, "CALYX_GRPC_PORT": 8001, "CALYX_HEALTH_PORT": 8080}
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +31,13 @@ def test_each_kind_of_node_has_its_own(pool: Pool | None, ports: dict[str, int])
 def test_what_a_pool_remembers_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALYX_ENDPOINT_PORT", "9000")
     monkeypatch.setenv("CALYX_HEALTH_PORT", "9080")
-    pool = Pool("home", "calyx-home", "worker", {"CALYX_ENDPOINT_PORT": "8001", "CALYX_NODE_NAME": "attic"})
+    pool = Pool("home", "calyx-home", "worker", {"CALYX_ENDPOINT_PORT": "7000", "CALYX_NODE_NAME": "attic"})
 
-    assert wanted_ports(pool) == {"CALYX_ENDPOINT_PORT": 8001, "CALYX_HEALTH_PORT": 9080}
+    assert wanted_ports(pool) == {
+        "CALYX_ENDPOINT_PORT": 7000,
+        "CALYX_GRPC_PORT": 8001,
+        "CALYX_HEALTH_PORT": 9080,
+    }
 
 
 def test_a_port_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ def test_only_a_seed_lets_strangers_enrol() -> None:
 
 
 def test_this_machine_alone_reaches_endpoint_and_health_page_from_outside() -> None:
-    rule = "ip saddr 172.18.0.1 tcp dport { 8000, 8080 } accept"
+    rule = "ip saddr 172.18.0.1 tcp dport { 8000, 8001, 8080 } accept"
 
     assert rule in chain(ruleset("member", "172.18.0.1", []), "input")
     assert not [rule for rule in chain(ruleset("member", None, []), "input") if "8000" in rule]

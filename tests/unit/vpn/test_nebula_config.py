@@ -48,7 +48,7 @@ def test_members_reach_each_other_s_petals_port_and_nothing_else() -> None:
 def test_every_member_reaches_the_seed_s_endpoint_and_health_page() -> None:
     seed, worker = (opened(config(mode)["firewall"]["inbound"]) for mode in ("lighthouse", "member"))
 
-    assert seed - worker == {("tcp", 8000, "member"), ("tcp", 8080, "member")}
+    assert seed - worker == {("tcp", port, "member") for port in (8000, 8001, 8080)}
 
 
 def test_a_revoked_certificate_is_blocked_and_its_tunnels_are_ended() -> None:

@@ -75,7 +75,7 @@ def test_an_outsider_reaches_the_authority_and_nothing_else(mesh: Mesh) -> None:
     seed = mesh.seed.pool
     (network,) = seed.containers()["vpn"].attrs["NetworkSettings"]["Networks"].values()
     reached = set()
-    for port in (7443, 8000, 8080, 31330, 31331):
+    for port in (7443, 8000, 8001, 8080, 31330, 31331):
         script = f"import socket; socket.create_connection(('{network['IPAddress']}', {port}), 3)"
         outsider = seed.client.containers.run(
             "calyx/vpn", ["python3", "-c", script], network=network["NetworkID"], detach=True

@@ -1,0 +1,1 @@
+"""gRPC, as ``proto/calyx/v1/inference.proto`` says it: the same generation core as the other protocols'."""
