@@ -1,8 +1,8 @@
-"""Ask a pool's endpoint over gRPC: list its models, then write an answer as it is generated.
+"""Chat with a pool's model over gRPC: list the models, then write an answer as it is generated.
 
 pip install grpcio grpcio-tools
 python -m grpc_tools.protoc --proto_path=proto --python_out=. --grpc_python_out=. proto/calyx/v1/inference.proto
-python docs/examples/grpc_client.py "Once upon a time,"
+python docs/examples/grpc_client.py "What is the capital of France?"
 """
 
 import sys
@@ -24,13 +24,13 @@ def main(text: str, address: str = ADDRESS) -> int:
                 print(
                     f"{model.name}: {model.problem or f'{model.memory_bytes / 1e6:.0f} MB in the endpoint'}"
                 )
-            request = messages.GenerateRequest(
-                inputs=text,
+            request = messages.ChatRequest(
+                messages=[messages.ChatMessage(role="user", content=text)],
                 parameters={"do_sample": True, "temperature": 0.7, "seed": 1},
                 stopping_parameters={"max_new_tokens": 40},
             )
             # Whoever leaves this loop early cancels the call, and the swarm stops generating
-            for piece in endpoint.Generate(request, timeout=60):
+            for piece in endpoint.Chat(request, timeout=60):
                 print(piece.text, end="", flush=True)
             print()
         except grpc.RpcError as error:
@@ -40,4 +40,4 @@ def main(text: str, address: str = ADDRESS) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "Once upon a time,"))
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "What is the capital of France?"))

@@ -43,8 +43,8 @@ class EndpointSettings(Section):
     """How many more may wait for one of those; further requests are refused at once."""
 
     answer_tokens: int = Field(default=1024, ge=1)
-    """The most tokens of an answer over the OpenAI API whose request names no limit; servers reserve memory for all
-    of them in advance."""
+    """The most tokens of an answer over the OpenAI API or gRPC whose request names no limit; servers reserve memory
+    for all of them in advance."""
 
     speculative_tokens: int = Field(default=0, ge=0, le=64)
     """How many tokens are guessed ahead in one pass through the swarm, where a text repeats itself; 0 is off."""

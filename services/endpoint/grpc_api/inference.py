@@ -2,14 +2,16 @@
 
 import asyncio
 from contextlib import aclosing
-from typing import Literal
+from typing import Literal, TypeVar
 
 import grpc
 
 from calyx.v1 import inference_pb2 as messages
 from calyx.v1 import inference_pb2_grpc
+from services.endpoint.chat_template import ChatTemplate
+from services.endpoint.choices import run_choices
 from services.endpoint.conversation import Conversation, Request
-from services.endpoint.errors import OutOfTime
+from services.endpoint.engine import Model
 from services.endpoint.generation import Chunk
 from services.endpoint.models import Models, Served
 from services.endpoint.sampling import SamplingParameters
@@ -21,6 +23,8 @@ _REASONS: dict[Literal["stop_sequence", "end_of_text", "length"], messages.Finis
     "stop_sequence": messages.FINISH_REASON_STOP_SEQUENCE,
 }
 
+_Piece = TypeVar("_Piece", messages.GenerateResponse, messages.ChatResponse)
+
 
 class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     """Answers the calls.
@@ -28,13 +32,13 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     Args:
         models: the models to answer with.
         scheduler: runs the answers.
-        write_timeout: seconds that a caller may leave a piece of its answer unread.
+        answer_tokens: the most tokens of an answer whose request does not say it.
     """
 
-    def __init__(self, models: Models, scheduler: Scheduler, write_timeout: float) -> None:
+    def __init__(self, models: Models, scheduler: Scheduler, answer_tokens: int) -> None:
         self._models = models
         self._scheduler = scheduler
-        self._write_timeout = write_timeout
+        self._answer_tokens = answer_tokens
 
     async def ListModels(
         self, _: messages.ListModelsRequest, __: grpc.aio.ServicerContext
@@ -44,20 +48,45 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
 
     async def Generate(self, request: messages.GenerateRequest, context: grpc.aio.ServicerContext) -> None:
         """Write an answer's pieces as they are generated."""
-        conversation = Conversation(self._models.get(request.model or None))
-        try:
-            async with aclosing(self._scheduler.run(conversation, _request(request))) as chunks:
-                async for chunk in chunks:
-                    await self._write(context, _piece(chunk))
-        finally:
-            self._scheduler.end(conversation)
+        model = self._models.get(request.model or None)
+        prompt = await asyncio.to_thread(Conversation(model).encode, request.inputs)
+        asked = self._request(model, prompt, request, keep_stop=True)
+        await self._answer(context, model, asked, messages.GenerateResponse)
 
-    async def _write(self, context: grpc.aio.ServicerContext, message: messages.GenerateResponse) -> None:
-        try:
-            async with asyncio.timeout(self._write_timeout):
-                await context.write(message)
-        except TimeoutError:
-            raise OutOfTime("the answer was not read in time", "read the pieces as they come") from None
+    async def Chat(self, request: messages.ChatRequest, context: grpc.aio.ServicerContext) -> None:
+        """Write an answer's pieces as they are generated."""
+        model = self._models.get(request.model or None)
+        template = ChatTemplate(model.tokenizer, model.name)
+        said = [{"role": message.role, "content": message.content} for message in request.messages]
+        prompt = await asyncio.to_thread(template.encode, said)
+        asked = self._request(model, prompt, request, keep_stop=False)
+        await self._answer(context, model, asked, messages.ChatResponse)
+
+    async def _answer(
+        self, context: grpc.aio.ServicerContext, model: Model, request: Request, kind: type[_Piece]
+    ) -> None:
+        async with aclosing(run_choices(self._scheduler, model, [request])) as pieces:
+            async for _, chunk in pieces:
+                await context.write(_piece(chunk, request, kind))
+
+    def _request(
+        self,
+        model: Model,
+        prompt: list[int],
+        message: messages.GenerateRequest | messages.ChatRequest,
+        keep_stop: bool,
+    ) -> Request:
+        """Translate it; raises ``InvalidInput`` if a value is out of its range."""
+        stopping = message.stopping_parameters
+        most = max(1, min(self._answer_tokens, model.max_length - len(prompt)))
+        return Request(
+            prompt=tuple(prompt),
+            sampling=_sampling(message.parameters),
+            max_new_tokens=stopping.max_new_tokens if stopping.HasField("max_new_tokens") else most,
+            stop_sequences=tuple(stopping.stop_sequences),
+            keep_stop=keep_stop,
+            tokens_per_chunk=1,
+        )
 
 
 def _described(served: Served) -> messages.Model:
@@ -71,30 +100,23 @@ def _described(served: Served) -> messages.Model:
     return described
 
 
-def _request(request: messages.GenerateRequest) -> Request:
-    """Translate it; raises ``InvalidInput`` if a value is out of its range."""
-    sampling, stopping = request.parameters, request.stopping_parameters
-    return Request(
-        prompt=request.inputs,
-        sampling=SamplingParameters(
-            do_sample=sampling.do_sample,
-            temperature=sampling.temperature if sampling.HasField("temperature") else None,
-            top_k=sampling.top_k if sampling.HasField("top_k") else None,
-            top_p=sampling.top_p if sampling.HasField("top_p") else None,
-            repetition_penalty=(
-                sampling.repetition_penalty if sampling.HasField("repetition_penalty") else None
-            ),
-            seed=sampling.seed if sampling.HasField("seed") else None,
-        ),
-        max_new_tokens=stopping.max_new_tokens if stopping.HasField("max_new_tokens") else None,
-        stop_sequences=tuple(stopping.stop_sequences),
-        tokens_per_chunk=1,
+def _sampling(asked: messages.NextTokenChooserParameters) -> SamplingParameters:
+    return SamplingParameters(
+        do_sample=asked.do_sample,
+        temperature=asked.temperature if asked.HasField("temperature") else None,
+        top_k=asked.top_k if asked.HasField("top_k") else None,
+        top_p=asked.top_p if asked.HasField("top_p") else None,
+        repetition_penalty=asked.repetition_penalty if asked.HasField("repetition_penalty") else None,
+        seed=asked.seed if asked.HasField("seed") else None,
+        presence_penalty=asked.presence_penalty,
+        frequency_penalty=asked.frequency_penalty,
     )
 
 
-def _piece(chunk: Chunk) -> messages.GenerateResponse:
-    piece = messages.GenerateResponse(text=chunk.text, token_count=chunk.tokens)
+def _piece(chunk: Chunk, request: Request, kind: type[_Piece]) -> _Piece:
+    piece = kind(text=chunk.text, token_count=chunk.tokens)
     if chunk.finish is not None:
         piece.finish_reason = _REASONS[chunk.finish.reason]
         piece.stop_sequence = chunk.finish.sequence or ""
+        piece.prompt_token_count = len(request.prompt or ())
     return piece

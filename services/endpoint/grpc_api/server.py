@@ -35,7 +35,7 @@ async def grpc_served(
         models: the models to answer with.
         scheduler: runs the answers.
         readiness: knows whether a model can be used.
-        settings: how large messages may be and how long answers may take.
+        settings: how large messages may be, and how long answers whose requests do not say it.
         address: ``host:port`` to listen on, where port 0 lets the system choose; None serves nothing.
 
     Raises:
@@ -46,7 +46,7 @@ async def grpc_served(
         return
     server = grpc.aio.server(interceptors=[Boundary()], options=_options(settings.max_message_bytes))
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(
-        InferenceServicer(models, scheduler, settings.request_timeout), server
+        InferenceServicer(models, scheduler, settings.answer_tokens), server
     )
     health_pb2_grpc.add_HealthServicer_to_server(HealthServicer(readiness, [_INFERENCE]), server)
     reflection.enable_server_reflection((_INFERENCE, health.SERVICE_NAME, reflection.SERVICE_NAME), server)

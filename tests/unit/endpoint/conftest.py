@@ -1,5 +1,6 @@
 """The pieces that most tests of the endpoint start from."""
 
+import socket as sockets
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -17,6 +18,12 @@ from services.endpoint.app import create_app
 from services.endpoint.models import Models
 from tests.unit.endpoint.fake_model import NAME, FakeModel
 from tests.unit.endpoint.talk import OPEN, PATH, say
+
+
+def free_port() -> int:
+    with sockets.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -86,7 +93,8 @@ class Servers:
 
     def __call__(self, **settings: Any) -> str:
         models = Models({NAME: lambda: self._model})
-        config = server_config(EndpointSettings(endpoint_host="127.0.0.1", **settings), models)
+        settings = {"endpoint_host": "127.0.0.1", "grpc_listen_port": free_port(), **settings}
+        config = server_config(EndpointSettings(**settings), models)
         config.port = 0  # the system chooses a free one
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)

@@ -10,7 +10,7 @@ import grpc
 import pytest
 
 from calyx.v1 import inference_pb2_grpc
-from calyx.v1.inference_pb2 import GenerateRequest
+from calyx.v1.inference_pb2 import ChatRequest, GenerateRequest
 from services.common.settings.endpoint import EndpointSettings
 from services.endpoint.grpc_api.server import grpc_served
 from services.endpoint.models import Models
@@ -34,6 +34,9 @@ class Served:
         """Begin an answer of at most four tokens unless ``fields`` say otherwise."""
         fields = {"inputs": "Hi", "stopping_parameters": {"max_new_tokens": 4}, **fields}
         return self.stub.Generate(GenerateRequest(**fields), timeout=timeout)
+
+    def chat(self, **fields: Any) -> Any:
+        return self.stub.Chat(ChatRequest(**fields), timeout=20)
 
     async def text(self, **fields: Any) -> str:
         return "".join([piece.text async for piece in self.generate(**fields)])

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from calyx.v1.inference_pb2 import ListModelsRequest
+from calyx.v1.inference_pb2_grpc import InferenceServiceStub
 from services.common.logs import discreet
-from tests.unit.endpoint.conftest import until
+from tests.unit.endpoint.conftest import free_port, until
 from tests.unit.endpoint.fake_model import NAME, FakeModel
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "endpoint.md"
@@ -37,6 +40,14 @@ async def works(address: str) -> None:
 
 def examples(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
+
+
+def test_grpc_is_served_beside_it(listen: Callable[..., str]) -> None:
+    port = free_port()
+    listen(grpc_listen_port=port)
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        (model,) = InferenceServiceStub(channel).ListModels(ListModelsRequest(), timeout=20).models
+    assert (model.name, model.loaded) == (NAME, True)
 
 
 async def test_the_python_example_of_the_document_runs(listen: Callable[..., str]) -> None:

@@ -65,6 +65,46 @@ async def test_a_stop_sequence_and_the_model_s_end_of_text_end_it_too(served: Se
     assert (last.finish_reason, last.stop_sequence) == (FINISH_REASON_END_OF_TEXT, "")
 
 
+async def test_what_names_no_limit_is_bounded_by_the_endpoint_s(models: Models) -> None:
+    async with serving(models, answer_tokens=3) as served:
+        *_, last = [piece async for piece in served.generate(stopping_parameters=None)]
+    assert last.finish_reason == FINISH_REASON_LENGTH
+
+
+async def test_a_chat_is_read_by_the_template_and_its_stop_sequence_is_not_told(
+    served: Served, model: FakeModel
+) -> None:
+    messages = [{"role": "developer", "content": "Be brief"}, {"role": "user", "content": "Tell me"}]
+    stops = {"stop_sequences": ["pon"]}
+    pieces = [piece async for piece in served.chat(messages=messages, stopping_parameters=stops)]
+
+    read = model.sessions[0].steps[0]
+    assert model.tokenizer.decode(read) == (
+        "<|im_start|>system\nBe brief<|im_end|>\n<|im_start|>user\nTell me<|im_end|>\n<|im_start|>assistant\n"
+    )
+    assert "".join(piece.text for piece in pieces) == "Once u"
+    last = pieces[-1]
+    assert (last.finish_reason, last.stop_sequence) == (FINISH_REASON_STOP_SEQUENCE, "pon")
+    assert [piece.prompt_token_count for piece in pieces[-2:]] == [0, len(read)]
+
+
+@pytest.mark.parametrize(
+    ("template", "messages", "problem"),
+    [
+        (None, [{"role": "user", "content": "Hi"}], "has no chat template"),
+        ("{{ raise_exception('Odd roles') }}", [{"role": "cat"}], "does not take them: Odd roles"),
+        ("x", [], "messages: there are none"),
+    ],
+)
+async def test_a_chat_that_the_template_does_not_take(
+    served: Served, model: FakeModel, template: str | None, messages: list[dict[str, str]], problem: str
+) -> None:
+    model.tokenizer.chat_template = template
+    code, details = await refusal(served.chat(messages=messages))
+    assert code is Code.INVALID_ARGUMENT
+    assert problem in details
+
+
 async def test_an_alias_names_the_model_and_no_name_the_default_one(served: Served) -> None:
     assert [await served.text(model=name) for name in (NAME, "parrot", "")] == ["Once"] * 3
 
