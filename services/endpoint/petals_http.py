@@ -50,7 +50,8 @@ def _read(request: Request, body: bytes) -> Generate:
     if kind == _JSON:
         return Generate.read(parse_json(body))
     if kind == _FORM:
-        return Generate.read(parse_form(body), strict=False)
+        # chat.petals.dev reads both, and the address first
+        return Generate.read(parse_form(body) | parse_form(request.scope["query_string"]), strict=False)
     raise InvalidInput(f"content type {kind[:100]!a} is not understood", f"send {_JSON} or {_FORM}")
 
 

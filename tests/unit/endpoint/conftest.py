@@ -88,6 +88,8 @@ class Servers:
     """Starts servers around a model and returns their host:port; keyword arguments are settings."""
 
     def __init__(self, model: FakeModel) -> None:
+        self.ping_interval = 20.0
+        """Seconds; longer than any test."""
         self._model = model
         self._running: list[tuple[uvicorn.Server, threading.Thread]] = []
 
@@ -95,6 +97,7 @@ class Servers:
         models = Models({NAME: lambda: self._model})
         settings = {"endpoint_host": "127.0.0.1", "grpc_listen_port": free_port(), **settings}
         config = server_config(EndpointSettings(**settings), models)
+        config.ws_ping_interval = self.ping_interval
         config.port = 0  # the system chooses a free one
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run)

@@ -18,7 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from calyx.v1.inference_pb2 import ListModelsRequest
 from calyx.v1.inference_pb2_grpc import InferenceServiceStub
 from services.common.logs import discreet
-from tests.unit.endpoint.conftest import free_port, until
+from tests.unit.endpoint.conftest import Servers, free_port, until
 from tests.unit.endpoint.fake_model import NAME, FakeModel
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "endpoint.md"
@@ -75,6 +75,23 @@ async def test_a_message_far_over_the_limit_ends_the_connection_alone(listen: Ca
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1009
     await works(address)
+
+
+async def test_both_sides_may_ping_while_an_answer_is_generated(
+    listen: Servers, model: FakeModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    model.gate = threading.Semaphore(0)
+    listen.ping_interval = 0.05
+    frames = logging.getLogger("frames")
+    caplog.set_level(logging.DEBUG, "frames")
+    async with connect(f"ws://{listen()}/api/v2/generate", ping_interval=None, logger=frames) as socket:
+        await say(socket, **OPEN)
+        await socket.send(json.dumps({"type": "generate", "inputs": "Hi", "max_new_tokens": 4}))
+        async with asyncio.timeout(20):
+            await (await socket.ping())
+        await asyncio.to_thread(until, lambda: "< PING" in caplog.text and "> PONG" in caplog.text)
+        model.gate.release(1000)
+        assert json.loads(await socket.recv())["outputs"] == "Once"
 
 
 @pytest.mark.parametrize("stop_sequence", [None, "zzz"])

@@ -41,6 +41,12 @@ def test_a_form_of_curl(client: TestClient) -> None:
     assert client.post(PATH, content=body, headers=headers).json() == ANSWER
 
 
+def test_fields_in_the_address(client: TestClient) -> None:
+    assert client.post(PATH, params=ASK).json() == ANSWER
+    assert client.post(PATH, params=ASK, data={"max_new_tokens": "9"}).json() == ANSWER
+    refused(client.post(f"{PATH}?inputs=%FF"), 400, "not URL-encoded UTF-8")
+
+
 def test_stop_sequences_of_a_form(client: TestClient) -> None:
     fields = {"inputs": "Hi", "max_new_tokens": "40", "extra_stop_sequences": ["zzz", "upon"]}
     answer = client.post(PATH, data=fields).json()
