@@ -50,14 +50,14 @@ class Scheduler:
             InvalidInput: they never may, all at once.
             Refused: too many are waiting already.
         """
-        if count > self._max_running + self._max_waiting:
-            raise InvalidInput(
-                f"{count} answers are asked for at once, there are places for "
-                f"{self._max_running + self._max_waiting}",
-                "ask for fewer",
+        places = self._max_running + self._max_waiting
+        if count > places:
+            raise InvalidInput(f"{count} answers at once are too many for {places} places", "ask for fewer")
+        free = places - len(self._running) - self.waiting
+        if count > free:
+            raise Refused(
+                f"{free} of {places} places are free, {count} are needed", "try again in a few seconds"
             )
-        if len(self._running) + self.waiting + count > self._max_running + self._max_waiting:
-            raise self._full()
 
     async def run(self, conversation: Conversation, request: Request) -> AsyncGenerator[Chunk]:
         """Yield the pieces of an answer; the last one has ``finish`` set.
@@ -84,7 +84,8 @@ class Scheduler:
         outbox: asyncio.Queue[Chunk | Exception] = asyncio.Queue()
         worker = loop.create_task(self._work(conversation, plan, outbox.put_nowait))
         self._running[worker] = conversation
-        worker.add_done_callback(self._running.pop)
+        # Not when the last piece is read: whoever reads slowly keeps nobody waiting
+        worker.add_done_callback(self._leave)
         tokens, finished, outcome = 0, False, "abandoned"
         try:
             while not finished:
@@ -102,12 +103,10 @@ class Scheduler:
                     finished, outcome = True, item.finish.reason
                 yield item
         finally:
-            if finished:
-                self._slots.release()
-            else:
+            if not finished:
                 worker.cancel()
                 conversation.usable = False
-                self._in_background(self._leave(conversation, worker))
+                self._in_background(_close_after(worker, conversation))
             logger.info(
                 "answer ended",
                 extra={
@@ -144,17 +143,19 @@ class Scheduler:
 
     async def _enter(self) -> None:
         if not self.has_place and self.waiting >= self._max_waiting:
-            raise self._full()
+            raise Refused(
+                f"all places are taken and {self.waiting} requests wait already",
+                "try again in a few seconds",
+            )
         self.waiting += 1
         try:
             await self._slots.acquire()
         finally:
             self.waiting -= 1
 
-    async def _leave(self, conversation: Conversation, worker: asyncio.Task[None]) -> None:
-        await asyncio.wait([worker])
+    def _leave(self, worker: asyncio.Task[None]) -> None:
+        del self._running[worker]
         self._slots.release()
-        await _close(conversation)
 
     async def _work(
         self, conversation: Conversation, plan: Plan, publish: Callable[[Chunk | Exception], None]
@@ -177,15 +178,15 @@ class Scheduler:
         self._closing.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._closing.discard)
 
-    def _full(self) -> Refused:
-        return Refused(
-            f"all places are taken and {self.waiting} requests wait already", "try again in a few seconds"
-        )
-
     def _out_of_time(self) -> OutOfTime:
         return OutOfTime(
             f"the answer took longer than {self._time_limit:g} s", "ask for fewer tokens, or try again later"
         )
+
+
+async def _close_after(worker: asyncio.Task[None], conversation: Conversation) -> None:
+    await asyncio.wait([worker])
+    await _close(conversation)
 
 
 async def _close(conversation: Conversation) -> None:

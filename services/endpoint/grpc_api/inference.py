@@ -49,7 +49,7 @@ class InferenceServicer(inference_pb2_grpc.InferenceServiceServicer):
     async def Generate(self, request: messages.GenerateRequest, context: grpc.aio.ServicerContext) -> None:
         """Write an answer's pieces as they are generated."""
         model = self._models.get(request.model or None)
-        prompt = await asyncio.to_thread(Conversation(model).encode, request.inputs)
+        prompt = await asyncio.to_thread(Conversation(model).prompt_ids, request.inputs)
         asked = self._request(model, prompt, request, keep_stop=True)
         await self._answer(context, model, asked, messages.GenerateResponse)
 

@@ -55,7 +55,7 @@ def refused(answer: Any, status: int, param: str | None, problem: str) -> dict[s
         ({"max_tokens": 1.5}, "max_tokens", "valid integer"),
         ({"n": 0}, "n", "greater than or equal to 1"),
         ({"n": 129}, "n", "less than or equal to 128"),
-        ({"n": 128}, None, "128 answers are asked for at once, there are places for 80"),
+        ({"n": 128}, None, "128 answers at once are too many for 80 places"),
         ({"temperature": -1}, "temperature", "must be between 0 and 100"),
         ({"temperature": "hot"}, "temperature", "valid number"),
         ({"top_p": 1.1}, "top_p", "must be between 0 and 1"),

@@ -160,6 +160,33 @@ async def test_whoever_leaves_stops_the_generation_with_the_step_that_runs(
         assert (await one.complete(Conversation(model, 100), ASK)).text == "Once upon a time."
 
 
+async def test_whoever_reads_slowly_keeps_no_place(model: FakeModel) -> None:
+    async with (
+        scheduler(running=1, waiting=0) as one,
+        aclosing(one.run(Conversation(model, 100), STREAM)) as slow,
+    ):
+        assert (await anext(slow)).text == "O"
+        await free_place(one)
+        assert (await one.complete(Conversation(model, 100), ASK)).text == "Once upon a time."
+        assert "".join([chunk.text async for chunk in slow]) == "nce upon a time."
+
+
+async def test_places_for_several_answers_are_there_or_not(model: FakeModel) -> None:
+    model.gate = threading.Semaphore(1)
+    async with scheduler(running=2, waiting=1) as one:
+        one.require_places(3)
+        with pytest.raises(InvalidInput, match="4 answers at once are too many for 3 places"):
+            one.require_places(4)
+        first = asyncio.create_task(one.complete(Conversation(model, 100), ASK))
+        await stepped(model)
+        one.require_places(2)
+        with pytest.raises(Refused, match="2 of 3 places are free, 3 are needed"):
+            one.require_places(3)
+        model.gate.release(1000)
+        await first
+        one.require_places(3)
+
+
 async def free_place(one: Scheduler) -> None:
     while not one.has_place:
         await asyncio.sleep(0)
