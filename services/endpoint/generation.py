@@ -85,22 +85,19 @@ class Generation:
         conversation, plan = self._conversation, self._plan
         conversation.tokens.append(token)
         self._tokens += 1
-        start = self._decoded
+        begin = self._decoded
         piece = conversation.detokenizer.push(token)
         self._decoded += len(piece)
         text, sequence = self._stops.push(piece)
         self._shown += len(text)
-        told = math.inf
+        border = math.inf  # where tokens begin that are no part of the answer
         if sequence is not None:
             self.finish = Finish("stop_sequence", sequence)
-            told = math.inf if plan.request.keep_stop else self._shown
-        elif token in plan.stop_ids:
-            self.finish = Finish("stop_sequence", plan.stop_ids[token])
-            told = start
-            text += self._stops.flush() + conversation.detokenizer.flush()
-        elif token in conversation.model.eos_token_ids:
-            self.finish = Finish("end_of_text")
-            told = start
+            border = math.inf if plan.request.keep_stop else self._shown
+        elif token in plan.stop_ids or token in conversation.model.eos_token_ids:
+            stop = plan.stop_ids.get(token)
+            self.finish = Finish("end_of_text" if stop is None else "stop_sequence", stop)
+            border = begin
             text += self._stops.flush() + conversation.detokenizer.flush()
         elif len(conversation.tokens) >= plan.end:
             # No flush of what is incomplete: a character that the limit cut is whole again if the caller goes on.
@@ -108,8 +105,8 @@ class Generation:
             text += self._stops.flush()
         self._text.append(text)
         if self._chooser.logprobs:
-            self._logprobs.append((start, self._chooser.logprobs.pop(0)))
-            while self._logprobs and self._logprobs[-1][0] >= told:
+            self._logprobs.append((begin, self._chooser.logprobs.pop(0)))
+            while self._logprobs and self._logprobs[-1][0] >= border:
                 self._logprobs.pop()
 
     @property

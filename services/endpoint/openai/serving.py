@@ -118,12 +118,8 @@ class Serving:
         answer_tokens: int,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._models, self._scheduler, self._answer_tokens, self._clock = (
-            models,
-            scheduler,
-            answer_tokens,
-            clock,
-        )
+        self._models, self._scheduler = models, scheduler
+        self._answer_tokens, self._clock = answer_tokens, clock
         self._since = int(clock())
 
     def models(self) -> list[dict[str, Any]]:

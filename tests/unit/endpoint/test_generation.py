@@ -227,7 +227,7 @@ def guessed(model: FakeModel, request: Request, *more: Request) -> tuple[list[Ch
 
 
 def test_guesses_change_nothing_but_the_number_of_passes() -> None:
-    request = Request("Hi", max_new_tokens=80)
+    request = Request("Hi", SamplingParameters(logprobs=2), max_new_tokens=80)
     alone = only(run(Conversation(FakeModel(PARROT), 200), request))
 
     [chunk], [passes] = guessed(FakeModel(PARROT), request)
@@ -235,6 +235,30 @@ def test_guesses_change_nothing_but_the_number_of_passes() -> None:
     assert chunk == alone
     assert chunk.tokens == len(PARROT) + 1
     assert passes < 0.6 * chunk.tokens
+
+
+@pytest.mark.parametrize("guesses", [0, 8])
+@pytest.mark.parametrize("stop", ["it ends", "so it g", "zzz"])
+def test_probabilities_come_with_the_text_of_their_tokens(guesses: int, stop: str) -> None:
+    request = Request(
+        "Hi", SamplingParameters(logprobs=0), stop_sequences=(stop,), keep_stop=False, tokens_per_chunk=1
+    )
+
+    async def generate(model: FakeModel) -> list[Chunk]:
+        conversation = Conversation(model, 200)
+        generation = Generation(conversation, conversation.plan(request), guesses)
+        chunks = []
+        while generation.finish is None:
+            await generation.step()
+            if generation.ready:
+                chunks.append(generation.take())
+        return chunks
+
+    model = FakeModel(PARROT)
+    chunks = asyncio.run(generate(model))
+    assert "".join(chunk.text for chunk in chunks) == PARROT.partition(stop)[0]
+    for chunk in chunks:
+        assert model.tokenizer.decode([one.token for one in chunk.logprobs]) == chunk.text
 
 
 def test_guesses_never_go_beyond_the_limit() -> None:
