@@ -150,6 +150,10 @@ class Models:
         """Everything that requests may name: each model's hub name, and its aliases."""
         return [name for served in self.served for name in (served.name, *served.aliases)]
 
+    def memory_bytes(self) -> dict[str, int]:
+        """Return the bytes of this process that each loaded model takes, by hub name."""
+        return {one.name: one.memory_bytes for one in self.served if one.model is not None}
+
     def get(self, name: str | None) -> Model:
         """Return a model by its hub name or an alias; ``None`` means the default one.
 

@@ -146,10 +146,16 @@ class SharedClient:
 
     Args:
         initial_peers: asked at each try, because a bootstrap peer may have rewritten the file that names them.
+        start: starts a client.
     """
 
-    def __init__(self, initial_peers: Callable[[], Sequence[str]]) -> None:
+    def __init__(
+        self,
+        initial_peers: Callable[[], Sequence[str]],
+        start: Callable[[Sequence[str]], DHT] = start_client,
+    ) -> None:
         self._initial_peers = initial_peers
+        self._start = start
         self._lock = threading.Lock()
         self._dht: DHT | None = None
 
@@ -157,7 +163,7 @@ class SharedClient:
         """Return the client; raises as ``start_client`` does."""
         with self._lock:
             if self._dht is None:
-                self._dht = start_client(self._initial_peers())
+                self._dht = self._start(self._initial_peers())
             return self._dht
 
 

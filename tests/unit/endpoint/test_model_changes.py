@@ -39,6 +39,7 @@ def test_what_is_listed_is_what_requests_may_name(model: FakeModel) -> None:
     models = started(Offer(NAME, lambda: model, ("parrot", "p")), Offer(OTHER, FakeModel))
     assert models.names == [NAME, "parrot", "p", OTHER]
     assert models.hub_names == [NAME, OTHER]
+    assert models.memory_bytes() == dict.fromkeys([NAME, OTHER], 1_000_000)
     assert [models.get(name) for name in (None, "parrot", "p")] == [model] * 3
 
 

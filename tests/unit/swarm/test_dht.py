@@ -107,3 +107,19 @@ def test_a_key_that_is_none(free: int, tmp_path: Path) -> None:
 
     with pytest.raises(Broken, match=r"starting libp2p's daemon: .* — check the key of this peer's identity"):
         dht.start_peer([], port=free, identity=tmp_path / "key")
+
+
+def test_a_shared_client_is_started_once_and_asks_for_its_peers_at_each_try() -> None:
+    started: list[object] = []
+    answers = iter([["gone"], ["there"]])
+
+    def start(peers: list[str]) -> object:
+        if peers == ["gone"]:
+            raise Unavailable("no peer answers")
+        started.append(object())
+        return started[-1]
+
+    client = dht.SharedClient(lambda: next(answers), start)
+    with pytest.raises(Unavailable):
+        client.get()
+    assert [client.get(), client.get()] == started * 2

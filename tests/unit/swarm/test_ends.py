@@ -59,6 +59,12 @@ def ends_of(whole: PreTrainedModel) -> Ends:
     return Ends(make)
 
 
+def test_its_memory_is_that_of_its_weights_each_once(whole: PreTrainedModel) -> None:
+    ends = ends_of(whole)
+    weights = {one.data_ptr(): one.nbytes for one in (*whole.parameters(), *whole.buffers())}
+    assert ends.memory_bytes == sum(weights.values()) > 0
+
+
 def test_each_text_gets_what_the_whole_model_makes_of_it(
     whole: PreTrainedModel, inner: dict[str, torch.Tensor]
 ) -> None:
