@@ -1,8 +1,9 @@
-"""Says what went wrong with a model's files in the words of somebody who runs a node."""
+"""Says what went wrong with a model's or an adapter's files in the words of somebody who runs a node."""
 
 import errno
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -23,44 +24,71 @@ _DISK_ERRORS = (
 )
 
 
-def explain(doing: str, error: Exception, settings: SwarmSettings, folder: Path | None) -> CalyxError:
+@dataclass(frozen=True)
+class Kind:
+    """What a repository of the hub holds.
+
+    Attributes:
+        article: goes before the noun.
+        noun: what people call it.
+        settings: names it, and its revision.
+        form: how its files must be written.
+    """
+
+    article: str
+    noun: str
+    settings: tuple[str, ...]
+    form: str
+
+
+MODEL = Kind("a", "model", ("CALYX_MODEL", "CALYX_REVISION"), "transformers' form")
+ADAPTER = Kind("an", "adapter", ("CALYX_ADAPTERS",), "peft's form")
+
+
+def explain(
+    doing: str, error: Exception, settings: SwarmSettings, folder: Path | None, kind: Kind
+) -> CalyxError:
     """Return the error to raise instead of one of transformers, of the hub's library or of the disk.
 
     Args:
-        doing: what was being done, with the model's name.
+        doing: what was being done, with the repository's name.
         error: what was raised; transformers hides the real reason among its causes.
-        settings: where the model was looked for.
+        settings: where it was looked for.
         folder: the local folder that it was read from, None for the hub and its cache.
+        kind: what was read.
     """
     causes = _causes(error)
     if folder is not None:
         denied = any(isinstance(cause, PermissionError) for cause in causes)
-        remedy = f"let user {os.getuid()} read it" if denied else "put a complete copy of the model there"
+        remedy = (
+            f"let user {os.getuid()} read it" if denied else f"put a complete copy of the {kind.noun} there"
+        )
         return Broken(f"{doing} from {folder}: {error}", remedy)
     return (
-        _from_the_hub(doing, causes)
+        _from_the_hub(doing, causes, kind)
         or _from_the_disk(f"{doing}: {error}", causes, settings.cache_dir)
-        or _from_the_network(doing, causes, settings)
-        or InvalidInput(f"{doing}: {error}", "choose another model")
+        or _from_the_network(doing, causes, settings, kind)
+        or InvalidInput(f"{doing}: {error}", f"choose another {kind.noun}")
     )
 
 
-def _from_the_hub(doing: str, causes: list[BaseException]) -> CalyxError | None:
+def _from_the_hub(doing: str, causes: list[BaseException], kind: Kind) -> CalyxError | None:
     for cause in causes:
         match cause:
             case GatedRepoError():
                 return InvalidInput(
-                    f"{doing}: the model asks for permission", "set HF_TOKEN to a token that has it"
+                    f"{doing}: the {kind.noun} asks for permission", "set HF_TOKEN to a token that has it"
                 )
             case RepositoryNotFoundError() | RevisionNotFoundError():
                 return InvalidInput(
-                    f"{doing}: the hub has no such model", "check CALYX_MODEL and CALYX_REVISION"
+                    f"{doing}: the hub has no such {kind.noun}", f"check {' and '.join(kind.settings)}"
                 )
             case LocalEntryNotFoundError():
                 continue
             case EntryNotFoundError():
                 return InvalidInput(
-                    f"{doing}: the model has no such file", "choose a model in transformers' form"
+                    f"{doing}: the {kind.noun} has no such file",
+                    f"choose {kind.article} {kind.noun} in {kind.form}",
                 )
     return None
 
@@ -73,13 +101,15 @@ def _from_the_disk(problem: str, causes: list[BaseException], cache: Path) -> Ca
     return None
 
 
-def _from_the_network(doing: str, causes: list[BaseException], settings: SwarmSettings) -> CalyxError | None:
+def _from_the_network(
+    doing: str, causes: list[BaseException], settings: SwarmSettings, kind: Kind
+) -> CalyxError | None:
     if not any(isinstance(cause, OSError | httpx2.HTTPError) for cause in causes):
         return None
     hub = "HF_HUB_OFFLINE forbids to ask" if settings.hf_hub_offline else "there is no answer from"
     return Unavailable(
         f"{doing}: not in {settings.models_dir} or {settings.cache_dir}, and {hub} the hub",
-        "check CALYX_MODEL and the network, or put the files there",
+        f"check {kind.settings[0]} and the network, or put the files there",
     )
 
 
