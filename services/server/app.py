@@ -15,7 +15,9 @@ from services.server.pausing import GRACE_NAME, Grace
 from services.server.stopping import Stopped, StopRequest
 from services.server.watching import Watch
 from services.swarm import dht
+from services.swarm.adapters import find_adapters
 from services.swarm.family.block import cache_bytes_per_token
+from services.swarm.family.quantized import rounds_inputs
 from services.swarm.loading import block_bytes
 from services.swarm.precision import choose_dtype, cpu_computes_bfloat16
 from services.swarm.serving.options import SpanOptions
@@ -49,7 +51,7 @@ def _run(
     gc.freeze()
     with stop.interrupting():
         model = ModelSpec.find(swarm)
-        options = _options(settings, model, swarm.batch_invariant)
+        options = _options(settings, model, swarm)
         _check_quantization(options, model)
         fixed_span = parse_span(settings.block_indices, model.num_blocks)
         last = LastSpan(
@@ -83,20 +85,21 @@ def _run(
             span = fixed_span
 
 
-def _options(settings: ServerSettings, model: ModelSpec, batch_invariant: bool) -> SpanOptions:
+def _options(settings: ServerSettings, model: ModelSpec, swarm: SwarmSettings) -> SpanOptions:
     device = choose_device(settings.device)
     dtype = choose_dtype(settings.dtype, model.anatomy.config.dtype, device, cpu_computes_bfloat16())
     return SpanOptions(
         device=device,
         dtype=dtype,
         quantization=settings.quantization,
+        adapters=find_adapters(settings.adapters, swarm, model.anatomy),
         attn_cache_tokens=settings.attn_cache_tokens,
         max_session_tokens=settings.max_session_tokens,
         prefill_chunk_tokens=settings.prefill_chunk_tokens,
         batched=settings.scheduler == "batched",
         batch_tokens=settings.batch_tokens,
         batch_seconds=settings.batch_seconds,
-        batch_invariant=batch_invariant,
+        batch_invariant=swarm.batch_invariant,
         num_handlers=settings.num_handlers,
         announce_period=settings.announce_period,
         throughput=settings.throughput,
@@ -108,13 +111,16 @@ def _check_quantization(options: SpanOptions, model: ModelSpec) -> None:
     kept = options.quantization
     if kept == "none":
         return
-    if options.device.type != "cpu":
+    if options.batch_invariant and rounds_inputs(kept, options.device):
         raise InvalidSetting(
-            f"weights of {kept} are for CPUs, and the device is {options.device}",
-            "set CALYX_QUANTIZATION=none, or CALYX_DEVICE=cpu",
+            f"with weights of {kept} on {options.device}, an answer's rounding depends on who runs beside it",
+            "set CALYX_QUANTIZATION=nf4, or CALYX_BATCH_INVARIANT=0",
         )
-    sizes = {block_bytes(model.anatomy, options.dtype, how) for how in ("none", kept)}
-    if len(sizes) == 1:
+    whole, less = (
+        block_bytes(model.anatomy, options.dtype, options.device, quantization)
+        for quantization in ("none", kept)
+    )
+    if whole == less:
         raise InvalidSetting(
             f"nothing of a {model.anatomy.config.model_type} block can be kept in {kept}",
             "set CALYX_QUANTIZATION=none",
@@ -144,7 +150,9 @@ def _count_blocks(wanted: int | None, model: ModelSpec, options: SpanOptions) ->
         return min(wanted, depth)
     reserve = GPU_RESERVE if options.device.type == "cuda" else CPU_RESERVE
     cache = cache_bytes_per_token(model.anatomy, options.dtype) * options.attn_cache_tokens
-    weights = block_bytes(model.anatomy, options.dtype, options.quantization)
+    weights = block_bytes(
+        model.anatomy, options.dtype, options.device, options.quantization, options.adapters
+    )
     fitting = blocks_that_fit(free_memory(options.device), reserve, weights, cache)
     logger.info("counted blocks that fit into free memory", extra={"fitting": fitting, "model": depth})
     return min(fitting, depth)

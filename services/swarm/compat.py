@@ -117,6 +117,9 @@ def _join_logs() -> None:
     importlib.import_module("huggingface_hub.utils").disable_progress_bars()
     for noisy in ("hivemind.dht", "hivemind.p2p", "petals.server.memory_cache", "petals.server.handler"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # They warn that code could be loaded from the hub, and of each product that numbers are not float16
+    for needless in ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions"):
+        logging.getLogger(needless).setLevel(logging.ERROR)
 
 
 def _own_the_closing_of_sessions() -> None:

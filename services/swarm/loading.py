@@ -4,7 +4,7 @@ transformers' own loader does the work, on a model that consists of nothing but 
 knows about old names, merged experts and tied heads holds for a single block too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from services.common.errors import Broken
+from services.swarm.adapters import Adapter
 from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.hollow import argument_names
@@ -63,11 +64,13 @@ def load_block(
     dtype: torch.dtype,
     device: torch.device,
     quantization: Quantization = "none",
+    adapters: Iterable[Adapter] = (),
 ) -> DecoderBlock:
-    """Load decoder layer ``index`` and nothing else.
+    """Load decoder layer ``index``, what adapters have for it, and nothing else.
 
     Raises:
         Broken: weights are missing, of another shape or unreadable.
+        InvalidInput: an adapter is not made for this model.
     """
 
     def build(self: PreTrainedModel, config: Any) -> None:
@@ -81,9 +84,11 @@ def load_block(
         _only(anatomy.base_class, build), anatomy, weights, dtype, f"block {index} of {files.name}"
     )
     layer = getattr(model, anatomy.layers_name)[str(index)].to(device)
-    if quantization != "none":
-        quantize(layer)
-    return DecoderBlock(anatomy, index, layer, inputs)
+    quantize(layer, quantization, device)
+    block = DecoderBlock(anatomy, index, layer, inputs)
+    for adapter in adapters:
+        block.adapters.add(adapter.name, adapter.config, adapter.weights(index), dtype)
+    return block
 
 
 def load_ends(
@@ -132,11 +137,17 @@ def _call_as_layer(middle: nn.Module, anatomy: Anatomy) -> None:
         middle.register_forward_hook(lambda _, inputs, output: (output,))
 
 
-def block_bytes(anatomy: Anatomy, dtype: torch.dtype, quantization: Quantization = "none") -> int:
-    """Return how many bytes the weights of the largest block take in memory."""
+def block_bytes(
+    anatomy: Anatomy,
+    dtype: torch.dtype,
+    device: torch.device,
+    quantization: Quantization = "none",
+    adapters: Iterable[Adapter] = (),
+) -> int:
+    """Return how many bytes the weights of the largest block take in the device's memory, with all adapters."""
     with torch.device("meta"):
         sizes = {
-            layer_class: parameter_bytes(layer_class(anatomy.config, index), dtype, quantization)
+            layer_class: parameter_bytes(layer_class(anatomy.config, index), dtype, quantization, device)
             for index, layer_class in enumerate(anatomy.layer_classes)
         }
-    return max(sizes.values())
+    return max(sizes.values()) + sum(adapter.block_bytes(dtype) for adapter in adapters)

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from hivemind import DHT
 from hivemind.moe.client.remote_expert_worker import RemoteExpertWorker
 from petals.client.config import ClientConfig
 from petals.client.routing import RemoteSequenceManager
-from petals.data_structures import ServerState
+from petals.data_structures import ServerInfo, ServerState
 from transformers import PreTrainedTokenizerBase
 
 from services.common.errors import InvalidInput, Unavailable
@@ -68,6 +69,7 @@ class SwarmModel:
         config = spec.anatomy.config
         generation = spec.files.generation_config()
         self.name: str = spec.files.name
+        self._adapter: str | None = None
         self.tokenizer: PreTrainedTokenizerBase = spec.files.tokenizer()
         self.max_length: int = min(spec.anatomy.max_length, max_length or spec.anatomy.max_length)
         self.memory_bytes: int = ends.memory_bytes
@@ -104,23 +106,26 @@ class SwarmModel:
         cpu = torch.device("cpu")
         numbers = choose_dtype(dtype, spec.anatomy.config.dtype, cpu, cpu_computes_bfloat16())
         client = dht() if dht else start_client(settings.initial_peers)
-        config = ClientConfig(
-            initial_peers=settings.initial_peers,
-            dht_prefix=spec.dht_prefix,
-            show_route=False,
-            ban_timeout=3,
-            update_period=15,
-        )
-        sequence = RemoteSequenceManager(
-            config, [spec.uid(block) for block in range(spec.num_blocks)], dht=client
-        )
         ends = Ends(
             lambda gap: load_ends(spec.files, spec.anatomy, dtype=numbers, middle=gap),
             invariant=settings.batch_invariant,
         )
-        model = cls(spec, ends, client, sequence, route_timeout, max_length, shares_dht=dht is not None)
+        model = cls(
+            spec, ends, client, _servers(spec, client), route_timeout, max_length, shares_dht=dht is not None
+        )
         model._warm_up()
         return model
+
+    def with_adapter(self, adapter: str) -> "SwarmModel":
+        """Return this model as it is with a LoRA adapter of its servers, under the adapter's name.
+
+        Only servers that offer the adapter are asked. Ends and connections are shared with this model; close it last.
+        """
+        adapted = copy(self)
+        adapted.name = adapted._adapter = adapter
+        adapted._sequence = _servers(self._spec, self._dht, adapter)
+        adapted._routes = PetalsRoutes(adapted._sequence)
+        return adapted
 
     def _warm_up(self) -> None:
         """Connect to servers and run one token, so that the first request does not pay for it."""
@@ -138,7 +143,7 @@ class SwarmModel:
             await session.close()
 
     def missing_blocks(self) -> list[int]:
-        """Ask the DHT now which blocks no server has online; empty means that the model can be used.
+        """Ask the DHT now which blocks no server has online, with the adapter; empty means that it can be used.
 
         Raises:
             Unavailable: the DHT does not answer.
@@ -148,8 +153,12 @@ class SwarmModel:
         return [
             block
             for block, info in enumerate(infos)
-            if not any(server.state == ServerState.ONLINE for server in info.servers.values())
+            if not any(self._is_served_by(server) for server in info.servers.values())
         ]
+
+    def _is_served_by(self, server: ServerInfo) -> bool:
+        offered = self._adapter is None or self._adapter in server.adapters
+        return server.state == ServerState.ONLINE and offered
 
     def open_session(self, max_length: int) -> AsyncSession:
         """Return a session that can hold ``max_length`` tokens; servers are asked at its first step.
@@ -165,10 +174,22 @@ class SwarmModel:
         return AsyncSession(self.name, chain, self._embedding, self._reading, max_length)
 
     def close(self) -> None:
-        """Leave the swarm; open sessions fail from now on."""
+        """Leave the swarm; open sessions fail from now on. With an adapter, only what is its own ends."""
         self._sequence.shutdown()
-        if not self._shares_dht:
+        if self._adapter is None and not self._shares_dht:
             self._dht.shutdown()
+
+
+def _servers(spec: ModelSpec, dht: DHT, adapter: str | None = None) -> RemoteSequenceManager:
+    config = ClientConfig(
+        initial_peers=[],  # the DHT knows them
+        dht_prefix=spec.dht_prefix,
+        active_adapter=adapter,
+        show_route=False,
+        ban_timeout=3,
+        update_period=15,
+    )
+    return RemoteSequenceManager(config, [spec.uid(block) for block in range(spec.num_blocks)], dht=dht)
 
 
 def _token_ids(value: int | list[int] | None) -> frozenset[int]:

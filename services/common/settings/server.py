@@ -5,7 +5,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from services.common.settings.base import Section
+from services.common.settings.base import Section, WordList
 
 
 class ServerSettings(Section):
@@ -50,9 +50,13 @@ class ServerSettings(Section):
     prefill_chunk_tokens: int = Field(default=512, ge=1)
     """The most tokens of a prompt that pass through the blocks at once."""
 
-    quantization: Literal["none", "int8"] = "none"
-    """How the blocks' weights are kept: ``int8`` takes half the memory and computes nearly the same. For CPUs
-    alone."""
+    quantization: Literal["none", "int8", "nf4"] = "none"
+    """How the blocks' weights are kept: ``int8`` takes half the memory and computes nearly the same; ``nf4`` takes
+    little more than a quarter, computes less exactly, and is slow on a CPU."""
+
+    adapters: WordList = Field(default_factory=list)
+    """LoRA adapters of peft to offer beside the model, by their names on the hub, with spaces or commas between
+    them; each request says which one it wants, if any. They are looked for where models are."""
 
     scheduler: Literal["stock", "batched"] = "batched"
     """How steps of several sessions share the blocks: ``batched`` runs all that wait together; ``stock`` runs one

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 from transformers.cache_utils import Cache
 
+from services.swarm.family.adapted import Adapted
 from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.arena import ArenaCache
 from services.swarm.family.layer_inputs import LayerInputs
@@ -20,7 +21,7 @@ class DecoderBlock(nn.Module):
     Args:
         anatomy: the model's parts.
         index: the layer's number in the model.
-        layer: the layer itself, with its weights.
+        layer: the layer itself, with its weights, quantized if it is to be.
         inputs: shared by all blocks of a server, so that a step computes masks and positions once.
     """
 
@@ -29,6 +30,7 @@ class DecoderBlock(nn.Module):
         self.index = index
         self.layer = layer
         self._inputs = inputs
+        self.adapters = Adapted(anatomy, index, layer)
         self.anatomy = anatomy
         self.config = anatomy.config
         self.num_kv_heads, self.head_size = anatomy.contract.heads, anatomy.contract.head_size

@@ -1,77 +1,88 @@
-"""Weights of 8 bits on a CPU: a block takes half the memory, and a product of one row half the time.
+"""Blocks whose linear layers keep their weights in fewer bits: more blocks fit, and a step fetches less from memory.
 
-A step of few tokens waits for weights to come from memory, so fewer bytes are fewer seconds. Each output of a linear
-layer has a scale of its own, for which its largest weight becomes 127; activations stay as they are (weight-only, as
-``int8_weight_only`` of torchao, whose kernel in torch is used here).
+bitsandbytes has the layers for 4 bits, and those of 8 bits for GPUs; CPUs have a faster way to 8 bits.
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, TypeGuard
 
 import torch
 from torch import nn
-from torch.nn import functional
 
-Quantization = Literal["none", "int8"]
+from services.swarm.family import int8_on_cpu
+from services.swarm.family.bnb_linear import llm_int8_bytes, llm_int8_linear, nf4_bytes, nf4_linear
 
-_LARGEST = 127
-_MULTIPLE = 32
-"""torch's kernel takes sizes that are multiples of its vectors, and does not check."""
+Quantization = Literal["none", "int8", "nf4"]
 
 
-class Int8Linear(nn.Module):
-    """A linear layer that keeps its weights in 8 bits.
+@dataclass(frozen=True)
+class _Way:
+    """How linear layers keep their weights.
 
-    Args:
-        linear: the layer that it takes the place of; its type of numbers is that of inputs and outputs.
+    Attributes:
+        change: makes a quantized layer of a linear one, on its device.
+        weight_bytes: how many bytes its weights take then, without biases.
+        multiple: sizes that are no multiple of it cannot be changed.
     """
 
-    def __init__(self, linear: nn.Linear) -> None:
-        super().__init__()
-        weight = linear.weight.detach()
-        largest = weight.abs().amax(dim=1, keepdim=True).float().clamp(min=torch.finfo(torch.float32).tiny)
-        scale = largest / _LARGEST
-        self.weight = nn.Parameter((weight.float() / scale).round().to(torch.int8), requires_grad=False)
-        self.scale = nn.Parameter(scale[:, 0].to(weight.dtype), requires_grad=False)
-        self.bias = linear.bias
+    change: Callable[[nn.Linear], nn.Linear]
+    weight_bytes: Callable[[nn.Linear, torch.dtype], int]
+    multiple: int = 1
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Return [..., outputs] for [..., inputs]; gradients pass through to the inputs."""
-        if inputs.requires_grad and torch.is_grad_enabled():
-            weight = self.weight.to(inputs.dtype) * self.scale[:, None]
-            return functional.linear(inputs, weight, self.bias)
-        rows = inputs.reshape(-1, inputs.shape[-1]).contiguous()
-        outputs = torch._weight_int8pack_mm(rows, self.weight, self.scale)
-        outputs = outputs.view(*inputs.shape[:-1], outputs.shape[-1])
-        return outputs if self.bias is None else outputs + self.bias
+    def fits(self, module: nn.Module) -> TypeGuard[nn.Linear]:
+        """Tell whether the module can be changed; subclasses of linear layers compute something else."""
+        return (
+            type(module) is nn.Linear
+            and not module.in_features % self.multiple
+            and not module.out_features % self.multiple
+        )
 
 
-def _fits(module: nn.Module) -> TypeGuard[nn.Linear]:
-    # Subclasses compute something else
-    return (
-        type(module) is nn.Linear
-        and not module.in_features % _MULTIPLE
-        and not module.out_features % _MULTIPLE
-    )
+_NF4 = _Way(nf4_linear, nf4_bytes)
+_LLM_INT8 = _Way(llm_int8_linear, llm_int8_bytes)
+_INT8 = _Way(int8_on_cpu.Int8Linear, int8_on_cpu.weight_bytes, int8_on_cpu.MULTIPLE)
 
 
-def quantize(layer: nn.Module) -> None:
-    """Keep the linear layers inside in 8 bits, as far as they have sizes that the kernel takes.
+def _way(quantization: Quantization, device: torch.device) -> _Way | None:
+    if quantization == "int8":
+        return _INT8 if device.type == "cpu" else _LLM_INT8
+    return _NF4 if quantization == "nf4" else None
+
+
+def quantize(layer: nn.Module, quantization: Quantization, device: torch.device) -> None:
+    """Keep the linear layers inside in fewer bits, as far as they can be.
 
     Experts that transformers keeps as one tensor stay as they are.
+
+    Args:
+        layer: the layer, on the device.
+        quantization: in how many bits.
+        device: where it will run.
     """
+    way = _way(quantization, device)
     for name, child in layer.named_children():
-        if _fits(child):
-            setattr(layer, name, Int8Linear(child))
+        if way is not None and way.fits(child):
+            setattr(layer, name, way.change(child).train(child.training))
         else:
-            quantize(child)
+            quantize(child, quantization, device)
 
 
-def parameter_bytes(layer: nn.Module, dtype: torch.dtype, quantization: Quantization) -> int:
-    """Return how many bytes the layer's weights take, which may be without memory themselves."""
+def parameter_bytes(
+    layer: nn.Module, dtype: torch.dtype, quantization: Quantization, device: torch.device
+) -> int:
+    """Return how many bytes the layer's weights take on the device, which may be without memory themselves."""
+    way = _way(quantization, device)
     total = sum(parameter.numel() for parameter in layer.parameters()) * dtype.itemsize
-    if quantization == "int8":
-        for module in layer.modules():
-            if _fits(module):
-                total -= module.weight.numel() * (dtype.itemsize - 1)
-                total += module.out_features * dtype.itemsize
+    for module in layer.modules():
+        if way is not None and way.fits(module):
+            total += way.weight_bytes(module, dtype) - module.weight.numel() * dtype.itemsize
     return total
+
+
+def rounds_inputs(quantization: Quantization, device: torch.device) -> bool:
+    """Tell whether inputs of linear layers are rounded to 8 bits too, as LLM.int8 does.
+
+    It leaves those in 16 bits that are large in any row, so a row's numbers depend on who is beside it.
+    """
+    return _way(quantization, device) is _LLM_INT8

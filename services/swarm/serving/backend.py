@@ -84,12 +84,16 @@ class BlockBackend(TransformerBackend):
         return [TensorDescriptor(shape, dtype=self.dtype, device=self.device) for _ in ("keys", "values")]
 
     def forward(self, *inputs: torch.Tensor | str) -> tuple[torch.Tensor, ...]:
-        """Run whole sequences; the last input names a LoRA adapter and is always empty here."""
-        return ModuleBackend.forward(self, *inputs[:-1])
+        """Run whole sequences; the last input names a LoRA adapter, and is empty for none."""
+        *tensors, adapter = inputs
+        self.block.adapters.choose(str(adapter))
+        return ModuleBackend.forward(self, *tensors)
 
     def backward(self, *inputs: torch.Tensor | str) -> tuple[torch.Tensor, ...]:
-        """Return gradients of the inputs; the last input names a LoRA adapter and is always empty here."""
-        return ModuleBackend.backward(self, *inputs[:-1])
+        """Return gradients of the inputs; the last input names a LoRA adapter, and is empty for none."""
+        *tensors, adapter = inputs
+        self.block.adapters.choose(str(adapter))
+        return ModuleBackend.backward(self, *tensors)
 
     @torch.inference_mode()
     def inference_step(
@@ -99,6 +103,7 @@ class BlockBackend(TransformerBackend):
 
         ``hypo_ids`` reorders the session's rows first, as beam search needs it.
         """
+        self.block.adapters.choose(inference_info.active_adapter or "")
         with self.memory_cache.use_cache(*inference_info.cache_handles) as (keys, values):
             self._reorder_cache_inplace((keys, values), hypo_ids)
             position = inference_info.prefix_length

@@ -78,7 +78,14 @@ class BatchingPool(BytesTaskPool):
         alone: Callable[[], torch.Tensor] | None = None
         if list(span) != blocks or not is_dummy(hypo_ids) or any(prompt is not None for prompt in prompts):
             alone = partial(self._run_alone, hidden, hypo_ids, infos, prompts)
-        step = Step(hidden, infos[0].cache_handles[0], infos[0].prefix_length, span, alone)
+        step = Step(
+            hidden,
+            infos[0].cache_handles[0],
+            infos[0].prefix_length,
+            span,
+            infos[0].active_adapter or "",
+            alone,
+        )
         self._gathering.came(step.session)
         self._tasks[step] = task
         self._scheduler.submit(step)
@@ -128,9 +135,10 @@ def _portable(outcome: torch.Tensor | Exception) -> Any:
 def batch_inference(backends: Mapping[str, BlockBackend], pool: BatchingPool) -> None:
     """Let all inference of these blocks run through one pool, prompts of any length included.
 
-    Petals sends a step of more than 128 tokens from block to block as a task for each; that it does not must be said
-    before handlers are forked.
+    Petals sends a step of more than 128 tokens (of more than one, where weights have 4 bits) from block to block as a
+    task for each; that it does not must be said before handlers are forked.
     """
     block_functions.MAX_SHORT_INFERENCE_TOKENS = pool.max_batch_size
+    block_functions.MAX_NF4_SHORT_INFERENCE_TOKENS = pool.max_batch_size
     for backend in backends.values():
         backend.inference_pool = pool

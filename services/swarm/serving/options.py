@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 
+from services.swarm.adapters import Adapter
 from services.swarm.family.quantized import Quantization
 
 
@@ -14,6 +15,7 @@ class SpanOptions:
     device: torch.device
     dtype: torch.dtype
     quantization: Quantization
+    adapters: tuple[Adapter, ...]
     attn_cache_tokens: int
     max_session_tokens: int
     prefill_chunk_tokens: int

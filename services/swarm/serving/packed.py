@@ -166,17 +166,22 @@ class PackedSpan:
         self._configs = _configs_of(blocks)
 
     @torch.inference_mode()
-    def run(self, hidden_states: torch.Tensor, pieces: Sequence[Piece], blocks: range) -> torch.Tensor:
+    def run(
+        self, hidden_states: torch.Tensor, pieces: Sequence[Piece], blocks: range, adapter: str = ""
+    ) -> torch.Tensor:
         """Run the tokens [tokens, hidden] of all pieces through these of the blocks; write their keys and values.
 
         Args:
             hidden_states: the tokens of the first piece, then those of the second, and so on.
             pieces: whose they are.
             blocks: numbers within the span. The first of them uses the arena's first keys.
+            adapter: the LoRA adapter that all pieces run with; empty for none.
 
         Returns:
             The last block's output, shaped like ``hidden_states``.
         """
+        for index in blocks:
+            self._blocks[index].adapters.choose(adapter)
         if not self._invariant:
             return self._run(hidden_states, pieces, blocks)
         output = torch.empty_like(hidden_states)

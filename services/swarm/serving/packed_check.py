@@ -25,11 +25,20 @@ def differs_in_batches(
     device: torch.device,
     *,
     invariant: bool = False,
+    rounded: bool = False,
 ) -> str | None:
     """Return why these blocks cannot run in batches, or None if they can.
 
-    Each runs a few random tokens after a random past, alone and beside another session. With ``invariant`` the last
-    bit of a batch's results must be the same with that session and without it.
+    Each runs a few random tokens after a random past, alone and beside another session, with each of its adapters and
+    without any.
+
+    Args:
+        blocks: the blocks of a span.
+        inputs: what the model hands to their layers.
+        dtype: type of the hidden states.
+        device: where they run.
+        invariant: whether the last bit of a batch's results must be the same with another session and without it.
+        rounded: whether the blocks round what goes into their linear layers to 8 bits.
     """
     position = _far_position(blocks[0].config)
     numbers = torch.Generator().manual_seed(0)
@@ -43,21 +52,27 @@ def differs_in_batches(
     rows = [tensor[0, : position + _TOKENS].transpose(0, 1)[None] for tensor in (keys, values)]
     pieces = [Piece(position + _TOKENS, _BEYOND, 1), Piece(0, position, _TOKENS)]
     span = PackedSpan(blocks, inputs, keys, values, invariant=invariant)
-    for number, block in enumerate(blocks):
+    tolerance = max(_TOLERANCE[dtype], _TOLERANCE[torch.bfloat16] if rounded else 0)
+    kinds = [
+        (number, block, adapter) for number, block in enumerate(blocks) for adapter in block.adapters.names
+    ]
+    for number, block, adapter in kinds:
         if (block.num_kv_heads, block.head_size) != size[1:]:
             return f"block {block.index} has keys of another shape than block {blocks[0].index}"
+        one = range(number, number + 1)
+        block.adapters.choose(adapter)
         try:
             with torch.inference_mode():
                 alone = block.step(hidden[None], rows[0], rows[1], position)[0]
-                beside = span.run(torch.cat([neighbour, hidden]), pieces, range(number, number + 1))[1:]
-                only = span.run(hidden, pieces[1:], range(number, number + 1)) if invariant else beside
+                beside = span.run(torch.cat([neighbour, hidden]), pieces, one, adapter)[1:]
+                only = span.run(hidden, pieces[1:], one, adapter) if invariant else beside
         except NotPackable as reason:
             return f"block {block.index}: {reason}"
         except NONSENSE as error:
             return f"block {block.index}: {error!r}"
         if not only.equal(beside):
             return f"block {block.index}: its numbers depend on who runs beside a session"
-        if not (beside - alone).norm() <= _TOLERANCE[dtype] * alone.norm():
+        if not (beside - alone).norm() <= tolerance * alone.norm():
             return f"block {block.index} computes something else beside other sessions"
     return None
 

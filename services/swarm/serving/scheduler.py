@@ -29,6 +29,7 @@ class Step:
         session: the first handle of its memory.
         position: how many tokens the session holds already.
         blocks: through which blocks of the span.
+        adapter: with which LoRA adapter; empty for none.
         alone: runs the step by itself, if it is of a kind that batches cannot hold (beams, deep prompts).
         outputs: what has been computed, chunk by chunk.
     """
@@ -37,9 +38,15 @@ class Step:
     session: int
     position: int
     blocks: range
+    adapter: str = ""
     alone: Callable[[], torch.Tensor] | None = None
     outputs: list[torch.Tensor] = field(default_factory=list)
     _done: int = 0
+
+    @property
+    def kind(self) -> tuple[range, str]:
+        """Return what all steps of a batch have in common."""
+        return self.blocks, self.adapter
 
     @property
     def need(self) -> Need:
@@ -107,7 +114,7 @@ class Scheduler:
         if first.alone is not None:
             self._waiting.remove(first)
             return [*answers, (first, _outcome(first.alone))]
-        together = [step for step in self._waiting if step.alone is None and step.blocks == first.blocks]
+        together = [step for step in self._waiting if step.alone is None and step.kind == first.kind]
         tokens = share([step.need for step in together], self.pace.budget, self._chunk)
         batch = [(step, count) for step, count in zip(together, tokens, strict=True) if count]
         self.ran = sum(step.need.rows * count for step, count in batch)
@@ -148,7 +155,8 @@ class Scheduler:
                 raise ValueError(f"a session of {len(rows)} rows cannot run {step.need.rows}")
             pieces += step.pieces(rows, tokens)
         hidden = torch.cat([step.next(tokens) for step, tokens in batch])
-        output = self._span.run(hidden, pieces, batch[0][0].blocks)
+        blocks, adapter = batch[0][0].kind
+        output = self._span.run(hidden, pieces, blocks, adapter)
         parts = output.split([step.need.rows * tokens for step, tokens in batch])
         return [
             (step, step.answer()) for (step, _), part in zip(batch, parts, strict=True) if step.advance(part)

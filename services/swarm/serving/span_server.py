@@ -14,7 +14,6 @@ import torch
 from hivemind import DHT, MAX_DHT_TIME_DISCREPANCY_SECONDS
 from petals.data_structures import ModelInfo, RemoteModuleInfo, ServerInfo, ServerState
 from petals.server import block_selection
-from petals.server.handler import TransformerConnectionHandler
 from petals.server.server import ModuleAnnouncerThread, RuntimeWithDeduplicatedPools
 from petals.utils.convert_block import QuantType
 
@@ -22,11 +21,13 @@ from services.swarm.dht import rejoin
 from services.swarm.directory import read_blocks
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.family.quantized import rounds_inputs
 from services.swarm.loading import load_block
 from services.swarm.serving.arena import Arena
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
 from services.swarm.serving.batching_pool import BatchingPool, batch_inference
 from services.swarm.serving.groups import GROUP_TOKENS
+from services.swarm.serving.handler import TransformerConnectionHandler
 from services.swarm.serving.options import SpanOptions
 from services.swarm.serving.pace import Pace
 from services.swarm.serving.packed import PackedSpan
@@ -64,6 +65,7 @@ class SpanServer:
     def __init__(self, dht: DHT, model: ModelSpec, span: range, options: SpanOptions) -> None:
         self.span = span
         self._dht, self._model, self._options = dht, model, options
+        self._adapters = tuple(adapter.name for adapter in options.adapters)
         self._backends: dict[str, BlockBackend] = {}
         self._handlers: list[TransformerConnectionHandler] = []
         # One thread loads and computes. OpenMP keeps a team of threads for every thread that ever computed, and GNU's
@@ -114,6 +116,7 @@ class SpanServer:
                 version=petals.__version__,
                 torch_dtype=str(options.dtype).removeprefix("torch."),
                 quant_type=options.quantization,
+                adapters=self._adapters,
                 using_relay=self._dht.client_mode,
             ),
             ModelInfo(num_blocks=self._model.num_blocks, repository=f"https://huggingface.co/{files.name}"),
@@ -141,6 +144,7 @@ class SpanServer:
                 dtype=options.dtype,
                 device=options.device,
                 quantization=options.quantization,
+                adapters=options.adapters,
             )
             uid = model.uid(index)
             self._backends[uid] = BlockBackend(
@@ -166,7 +170,12 @@ class SpanServer:
         invariant = options.batch_invariant
         span = PackedSpan(blocks, inputs, arena.keys, arena.values, invariant=invariant)
         if difference := differs_in_batches(
-            blocks, inputs, options.dtype, options.device, invariant=invariant
+            blocks,
+            inputs,
+            options.dtype,
+            options.device,
+            invariant=invariant,
+            rounded=rounds_inputs(options.quantization, options.device),
         ):
             logger.warning("steps run one after another: %s", difference)
             return False
@@ -209,7 +218,7 @@ class SpanServer:
             TransformerConnectionHandler(
                 self._dht,
                 self._backends,
-                adapters=(),
+                adapters=self._adapters,
                 dht_prefix=self._model.dht_prefix,
                 handler_event_queues=queues,
                 handler_index=index,

@@ -7,14 +7,13 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from services.swarm.family.quantized import quantize
+from services.swarm.family.quantized import Quantization, quantize
 from tests.blocking_client import BlockingClient
 from tests.integration.engine.reference import VARIANTS, Text, logits_along, plain_transformers
 from tests.swarm_processes import Swarm, until_served
 
 PROMPTS = (1, 2, 300, 600)
 """Lengths: the shortest ones, one of many chunks of prefill, and one that the client sends in two messages."""
-INT8 = {"CALYX_QUANTIZATION": "int8", "CALYX_SCHEDULER": "batched"}
 CHUNKS = {"CALYX_SCHEDULER": "stock", "CALYX_PREFILL_CHUNK_TOKENS": "64"}
 WHOLE = {"CALYX_SCHEDULER": "stock", "CALYX_PREFILL_CHUNK_TOKENS": "4096"}
 BATCHED = {"CALYX_SCHEDULER": "batched", "CALYX_BATCH_TOKENS": "64"}
@@ -64,16 +63,19 @@ def test_float32_gives_the_text_and_the_logits_of_plain_transformers(
             torch.testing.assert_close(logits, text.logits, rtol=0, atol=TOLERANCE[torch.float32])
 
 
-def quantize_layers(model: PreTrainedModel) -> None:
-    for layer in model.model.layers:
-        quantize(layer)
+@pytest.mark.parametrize("quantization", ["int8", "nf4"])
+def test_fewer_bits_give_the_text_and_the_logits_of_the_same_layers_in_plain_transformers(
+    swarm: Swarm, quantization: Quantization
+) -> None:
+    def quantize_layers(model: PreTrainedModel) -> None:
+        for layer in model.model.layers:
+            quantize(layer, quantization, torch.device("cpu"))
 
-
-def test_int8_gives_the_text_and_the_logits_of_the_same_weights_in_plain_transformers(swarm: Swarm) -> None:
     model = "tiny/llama-3.1-single"
     text = plain_transformers(swarm.models / model, prompt=60, new=32, change=quantize_layers)
+    how = {"CALYX_QUANTIZATION": quantization, "CALYX_SCHEDULER": "batched"}
 
-    with split_over_two_servers(swarm, model, "float32", **INT8) as client:
+    with split_over_two_servers(swarm, model, "float32", **how) as client:
         logits = logits_along(client, text)
 
     assert logits.argmax(-1).tolist() == text.tokens

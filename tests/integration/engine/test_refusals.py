@@ -107,8 +107,18 @@ def test_a_bootstrap_peer_that_cannot_publish_its_address(tmp_path: Path, settin
     assert words.startswith(f"writing {nowhere}: No such file or directory — ")
 
 
-def test_a_server_of_a_model_that_int8_cannot_keep(tmp_path: Path, settings: dict[str, str]) -> None:
-    falcon = {"CALYX_MODEL": "tiny/falcon-40b-sharded", "CALYX_QUANTIZATION": "int8"}
+@pytest.mark.parametrize("quantization", ["int8", "nf4"])
+def test_a_server_of_a_model_that_cannot_be_quantized(
+    tmp_path: Path, settings: dict[str, str], quantization: str
+) -> None:
+    falcon = {"CALYX_MODEL": "tiny/falcon-40b-sharded", "CALYX_QUANTIZATION": quantization}
     words = last_words("server", tmp_path, settings | falcon)
 
-    assert words.startswith("nothing of a falcon block can be kept in int8 — ")
+    assert words.startswith(f"nothing of a falcon block can be kept in {quantization} — ")
+
+
+def test_a_server_of_an_adapter_that_is_nowhere(tmp_path: Path, settings: dict[str, str]) -> None:
+    words = last_words("server", tmp_path, settings | {"CALYX_ADAPTERS": "nobody/poet"})
+
+    assert words.startswith("finding adapter_config.json of nobody/poet: not in ")
+    assert words.endswith(" — check CALYX_ADAPTERS and the network, or put the files there")

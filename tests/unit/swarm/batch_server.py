@@ -1,5 +1,6 @@
 """A span of blocks that runs batches, without handlers and processes, and the whole model beside it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from pathlib import Path
@@ -9,8 +10,10 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from services.common.settings import SwarmSettings
+from services.swarm.adapters import find_adapters
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.family.quantized import Quantization
 from services.swarm.loading import load_block
 from services.swarm.serving.arena import Arena, _Opened
 from services.swarm.serving.pace import Pace
@@ -81,12 +84,32 @@ class Server:
 Parts = tuple[PreTrainedModel, list[DecoderBlock], LayerInputs]
 
 
-def make_parts(folder: Path, variant: str, dtype: torch.dtype = torch.float32) -> Parts:
-    """Return a tiny model, its blocks, and what prepares their inputs."""
+def make_parts(
+    folder: Path,
+    variant: str,
+    dtype: torch.dtype = torch.float32,
+    quantization: Quantization = "none",
+    adapters: Sequence[str] = (),
+) -> Parts:
+    """Return a tiny model, its blocks, and what prepares their inputs; adapters are looked for in the folder."""
     save_tiny_model(folder / "tiny" / "model", variant)
-    spec = ModelSpec.find(SwarmSettings.load(model="tiny/model", models_dir=folder, cache_dir=folder))
+    settings = SwarmSettings.load(model="tiny/model", models_dir=folder, cache_dir=folder)
+    spec = ModelSpec.find(settings)
+    found = find_adapters(adapters, settings, spec.anatomy)
     inputs = LayerInputs(spec.anatomy, dtype, CPU)
-    blocks = [load_block(spec.files, spec.anatomy, index, inputs, dtype=dtype, device=CPU) for index in ALL]
+    blocks = [
+        load_block(
+            spec.files,
+            spec.anatomy,
+            index,
+            inputs,
+            dtype=dtype,
+            device=CPU,
+            quantization=quantization,
+            adapters=found,
+        )
+        for index in ALL
+    ]
     return (
         AutoModelForCausalLM.from_pretrained(folder / "tiny" / "model", dtype=dtype),
         blocks,

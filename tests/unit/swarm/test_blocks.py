@@ -192,8 +192,8 @@ def test_ends_around_blocks_give_the_logits_of_the_whole_model(
 def test_a_block_takes_the_bytes_that_are_counted_for_it(spec: ModelSpec, blocks: list[DecoderBlock]) -> None:
     taken = max(sum(parameter.nbytes for parameter in block.parameters()) for block in blocks)
 
-    assert block_bytes(spec.anatomy, torch.float32) == taken
-    assert block_bytes(spec.anatomy, torch.bfloat16) == taken // 2
+    assert block_bytes(spec.anatomy, torch.float32, CPU) == taken
+    assert block_bytes(spec.anatomy, torch.bfloat16, CPU) == taken // 2
 
 
 def test_a_quantized_block_takes_the_bytes_that_are_counted_for_it(
@@ -201,10 +201,10 @@ def test_a_quantized_block_takes_the_bytes_that_are_counted_for_it(
 ) -> None:
     block = max(map(copy.deepcopy, blocks), key=lambda one: sum(part.nbytes for part in one.parameters()))
 
-    quantize(block.layer)
+    quantize(block.layer, "int8", CPU)
 
     assert sum(parameter.nbytes for parameter in block.parameters()) == block_bytes(
-        spec.anatomy, torch.float32, "int8"
+        spec.anatomy, torch.float32, CPU, "int8"
     )
 
 
