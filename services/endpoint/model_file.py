@@ -20,6 +20,7 @@ class ModelEntry(BaseModel):
         revision: a branch, tag or commit of its repository.
         dht_prefix: the prefix of its keys in the swarm; without it, the one that Petals derives.
         max_length: the most tokens that a session may hold, if that is less than the model can.
+        adapter: a LoRA adapter that servers offer beside the model; the two together are served under its name.
         aliases: other names by which requests may name it.
     """
 
@@ -29,8 +30,14 @@ class ModelEntry(BaseModel):
     revision: str | None = None
     dht_prefix: Annotated[str, Field(pattern=r"^[^. ]+$")] | None = None
     max_length: Annotated[int, Field(ge=1)] | None = None
+    adapter: Annotated[str, Field(pattern=_NAME, max_length=200)] | None = None
     # YAML has lists alone
     aliases: Annotated[tuple[_Alias, ...], Field(strict=False)] = ()
+
+    @property
+    def served_as(self) -> str:
+        """The name that requests call it by: the adapter's, if it has one."""
+        return self.adapter or self.name
 
     @property
     def source(self) -> "ModelEntry":
@@ -60,7 +67,7 @@ def read_model_file(path: Path) -> list[ModelEntry]:
         raise _wrong(path, error.strerror or "it cannot be read") from error
     except (yaml.YAMLError, ValueError) as error:
         raise _wrong(path, _explained(error)) from None
-    names = [name for entry in entries for name in (entry.name, *entry.aliases)]
+    names = [name for entry in entries for name in (entry.served_as, *entry.aliases)]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise _wrong(path, f"the name {twice} occurs twice")
     return entries

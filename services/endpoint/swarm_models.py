@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from services.common.settings import EndpointSettings, SwarmSettings
+from services.endpoint.adapted_models import Adaptable, AdaptedModels
 from services.endpoint.discovery import Announced, Discovery
-from services.endpoint.engine import Model
 from services.endpoint.model_file import ModelEntry
 from services.endpoint.models import Models
 from services.endpoint.wanted_models import WantedModels
@@ -33,7 +33,7 @@ def swarm_models(settings: EndpointSettings) -> Models:
     otherwise = ModelEntry.model_construct(
         name=swarm.model, revision=swarm.revision, dht_prefix=swarm.dht_prefix
     )
-    wanted = WantedModels(settings.models_file, otherwise, source.load, discovery)
+    wanted = WantedModels(settings.models_file, otherwise, AdaptedModels(source.load).load, discovery)
     models = Models(watch=wanted)
     models.offer(wanted.configured())
     return models
@@ -47,7 +47,7 @@ class _Swarm:
         self._lock = threading.Lock()
         self._client: SharedClient | None = None
 
-    def load(self, entry: ModelEntry) -> Model:
+    def load(self, entry: ModelEntry) -> Adaptable:
         """Load a model; raises ``CalyxError`` if that cannot be done."""
         from services.swarm.model import SwarmModel  # noqa: PLC0415
 

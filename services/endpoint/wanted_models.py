@@ -71,4 +71,6 @@ class WantedModels:
         return entry.model_copy(update={"dht_prefix": self._otherwise.dht_prefix})
 
     def _offer(self, entry: ModelEntry, asked_for: bool) -> Offer:
-        return Offer(entry.name, lambda: self._load(entry), entry.aliases, entry.source, asked_for=asked_for)
+        return Offer(
+            entry.served_as, lambda: self._load(entry), entry.aliases, entry.source, asked_for=asked_for
+        )

@@ -70,6 +70,7 @@ class SwarmModel:
         generation = spec.files.generation_config()
         self.name: str = spec.files.name
         self._adapter: str | None = None
+        self._base: SwarmModel | None = None
         self.tokenizer: PreTrainedTokenizerBase = spec.files.tokenizer()
         self.max_length: int = min(spec.anatomy.max_length, max_length or spec.anatomy.max_length)
         self.memory_bytes: int = ends.memory_bytes
@@ -119,10 +120,12 @@ class SwarmModel:
     def with_adapter(self, adapter: str) -> "SwarmModel":
         """Return this model as it is with a LoRA adapter of its servers, under the adapter's name.
 
-        Only servers that offer the adapter are asked. Ends and connections are shared with this model; close it last.
+        Only servers that offer the adapter are asked. Ends and connections are shared with this model, which lives as
+        long; close it last.
         """
         adapted = copy(self)
         adapted.name = adapted._adapter = adapter
+        adapted._base = self
         adapted._sequence = _servers(self._spec, self._dht, adapter)
         adapted._routes = PetalsRoutes(adapted._sequence)
         return adapted

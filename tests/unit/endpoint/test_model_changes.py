@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 
 from services.common.errors import Broken, InvalidSetting, Unavailable
 from services.common.settings.endpoint import EndpointSettings
+from services.endpoint.adapted_models import AdaptedModels
 from services.endpoint.app import create_app
 from services.endpoint.discovery import Discovery
 from services.endpoint.errors import UnknownModel
@@ -33,6 +34,50 @@ def started(*offers: Offer) -> Models:
     models.start()
     until(lambda: all(one.model is not None for one in models.served))
     return models
+
+
+class FakeAdapted(FakeModel):
+    """A model with an adapter."""
+
+    def __init__(self, base: FakeModel, adapter: str) -> None:
+        super().__init__()
+        self.base, self.name = base, adapter
+
+
+class FakeAdaptable(FakeModel):
+    """A model that can be had with adapters."""
+
+    def with_adapter(self, adapter: str) -> FakeAdapted:
+        return FakeAdapted(self, adapter)
+
+
+def test_a_model_and_its_adapters_are_loaded_once_and_named_apart(tmp_path: Path) -> None:
+    file, loads = tmp_path / "models.yaml", []
+
+    def load(entry: ModelEntry) -> FakeAdaptable:
+        loads.append(entry)
+        return FakeAdaptable()
+
+    file.write_text(
+        f"models: [{{name: {NAME}, adapter: a/poet, aliases: [poet]}}, {{name: {NAME}}},"
+        f" {{name: {NAME}, adapter: a/clerk}}, {{name: {NAME}, revision: old, adapter: a/third}}]"
+    )
+    models = started(*WantedModels(file, DEFAULT, AdaptedModels(load).load).configured())
+
+    assert models.names == ["a/poet", "poet", NAME, "a/clerk", "a/third"]
+    assert sorted(str(entry.revision) for entry in loads) == ["None", "old"]
+    assert all(entry.adapter is None and entry.dht_prefix == "pool" for entry in loads)
+    poet, clerk = (cast(FakeAdapted, models.get(name)) for name in ("poet", "a/clerk"))
+    assert poet.base is models.get(NAME) is clerk.base
+    assert [poet.name, clerk.name] == ["a/poet", "a/clerk"]
+
+
+def test_an_adapter_is_a_name_that_occurs_once(tmp_path: Path) -> None:
+    file = tmp_path / "models.yaml"
+    file.write_text(f"models: [{{name: {NAME}, adapter: a/poet}}, {{name: {OTHER}, adapter: a/poet}}]")
+
+    with pytest.raises(InvalidSetting, match="the name a/poet occurs twice"):
+        read_model_file(file)
 
 
 def test_what_is_listed_is_what_requests_may_name(model: FakeModel) -> None:
