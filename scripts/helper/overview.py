@@ -97,7 +97,7 @@ def survey(
         pool: whose node the project is.
     """
     health = address(containers, HEALTH_PORT)
-    state = fetch(f"{health}/api/v1/state") if health else None
+    state = fetch(f"{health}/api/v2/state") if health else None
     return Overview(
         project=project,
         running=bool(containers) and all(container.ready for container in containers),

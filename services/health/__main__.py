@@ -12,6 +12,7 @@ from services.common.network_watch import end_when_left_behind
 from services.common.settings import HealthSettings, LoggingSettings, SwarmSettings
 from services.health.app import create_app
 from services.health.collector import Collector, SwarmDirectory
+from services.health.history import History
 from services.swarm.directory import Directory
 
 
@@ -39,10 +40,11 @@ def main() -> int:
     configure(logs)
     logging.getLogger("health").info("starting", extra=settings.describe())
     end_when_left_behind()
+    collector = Collector(connect, settings.health_update_period, History(settings.health_history_file))
     # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
-        create_app(Collector(connect, settings.health_update_period), settings.health_certificates_file),
+        create_app(collector, settings.health_certificates_file),
         host=settings.health_host,
         port=settings.health_listen_port,
         log_config=None,

@@ -1,18 +1,20 @@
 """Puts the exporter together: the collector's loop runs as long as the application serves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
-from fastapi import FastAPI, Request
-from fastapi.responses import Response
+from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.health.api.routes import api_router
 from services.health.collector import Collector
 from services.health.exporter import registry_for
+from services.health.page.events import events_router
 from services.health.page.routes import STATIC, page_router
-from services.health.views import api_router
 
 # The page shows what strangers announced: should an escape ever fail, a browser still runs none of it.
 SECURITY_HEADERS = {
@@ -24,6 +26,27 @@ SECURITY_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+
+
+class SecurityHeaders:
+    """Adds them to every answer; it holds nothing back, so that streams flow and end with their readers.
+
+    Args:
+        app: what answers.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+
+        async def with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, with_headers)
 
 
 def create_app(collector: Collector, certificates: Path) -> FastAPI:
@@ -44,15 +67,18 @@ def create_app(collector: Collector, certificates: Path) -> FastAPI:
         await collector.close()
 
     # FastAPI's own documentation pages load their scripts from another host.
-    app = FastAPI(title="Calyx health", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = FastAPI(
+        title="Calyx health",
+        version="2",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url="/api/v2/openapi.json",
+    )
 
-    @app.middleware("http")
-    async def secure(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
-        response = await call_next(request)
-        response.headers.update(SECURITY_HEADERS)
-        return response
-
+    app.add_middleware(SecurityHeaders)
     app.include_router(api_router(collector, registry_for(lambda: collector.knowledge, certificates)))
     app.include_router(page_router(collector))
+    app.include_router(events_router(collector))
     app.mount("/static", StaticFiles(directory=STATIC))
     return app

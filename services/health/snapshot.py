@@ -7,13 +7,15 @@ that are not printed.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Literal, get_args
 
+from services.common.server_figures import ServerFigures
+
 if TYPE_CHECKING:
-    from services.swarm.directory import ModelRecord, ServerRecord
+    from services.swarm.records import ModelRecord, Problem, ServerRecord
 
 MAX_MODELS = 32
 MAX_BLOCKS = 512
@@ -21,21 +23,26 @@ MAX_BLOCKS = 512
 MAX_SERVERS = 256
 """Servers of one model that are shown; all of them are counted."""
 MAX_ADAPTERS = 16
+MAX_PINGS = 32
+MAX_PING = 3600.0
 MAX_TEXT = 100
 """Characters of a name or version."""
 MAX_RATE = 1e9
 """Tokens or requests per second."""
 MAX_CACHE_TOKENS = 10**12
 
-State = Literal["offline", "joining", "online"]
+State = Literal["offline", "paused", "joining", "unreachable", "online"]
 STATES: tuple[State, ...] = get_args(State)
+"""``paused``: said goodbye and comes back when its owner wants; ``unreachable``: says online, and does not answer."""
 
 
 @dataclass(frozen=True)
 class Server:
     """One peer and the blocks ``start_block`` ≤ block < ``end_block`` that it serves of one model.
 
-    ``throughput`` is in tokens per second and block, the ``…_rps`` are in requests per second.
+    ``throughput`` is in tokens per second and block, the ``…_rps`` are in requests per second, ``next_pings`` in
+    seconds by peer. ``problem`` says why it is not reached, ``announced_at`` when its newest announcement was first
+    seen (seconds since the epoch), ``figures`` what only our servers say.
     """
 
     peer_id: str
@@ -53,14 +60,23 @@ class Server:
     network_rps: float | None
     cache_tokens_left: int | None
     using_relay: bool | None
+    next_pings: Mapping[str, float]
+    problem: str | None
+    announced_at: float | None
+    figures: ServerFigures | None
+
+    @property
+    def num_blocks(self) -> int:
+        """How many blocks it holds."""
+        return self.end_block - self.start_block
 
 
 @dataclass(frozen=True)
 class Model:
     """One model and who serves its blocks; ``name`` is unique within a snapshot.
 
-    ``replicas`` (for each block the number of servers that are online with it) and ``counts`` are about all
-    servers, ``servers`` are the ones that are shown.
+    ``replicas`` (for each block the number of servers that are online with it), ``throughputs`` (the sum of what
+    these announce) and ``counts`` are about all servers, ``servers`` are the ones that are shown.
     """
 
     name: str
@@ -68,7 +84,9 @@ class Model:
     repository: str | None
     num_blocks: int
     replicas: tuple[int, ...]
+    throughputs: tuple[float, ...]
     counts: Mapping[State, int]
+    blocks_by_state: Mapping[State, int]
     servers: tuple[Server, ...]
 
     @cached_property
@@ -91,9 +109,21 @@ class Snapshot:
     left_out: int = 0
 
 
-def take_snapshot(records: Sequence["ModelRecord"], taken_at: float) -> Snapshot:
+@dataclass(frozen=True)
+class Observations:
+    """What is known of peers beside their announcements: why some are not reached, and since when others announce."""
+
+    problems: Mapping[str, "Problem"] = field(default_factory=dict)
+    announced_at: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By prefix of the model and peer id."""
+
+
+def take_snapshot(
+    records: Sequence["ModelRecord"], taken_at: float, observations: Observations | None = None
+) -> Snapshot:
     """Turn what the directory read into a snapshot, the models that can be used first."""
-    models = [model for record in records if (model := _model(record)) is not None]
+    seen = observations or Observations()
+    models = [model for record in records if (model := _model(record, seen)) is not None]
     announced_servers = sum(len(record.servers) for record in records)
     models.sort(key=lambda model: (not model.healthy, -model.counts["online"], model.dht_prefix))
     kept = _with_unique_names(models[:MAX_MODELS])
@@ -102,59 +132,88 @@ def take_snapshot(records: Sequence["ModelRecord"], taken_at: float) -> Snapshot
     return Snapshot(tuple(kept), taken_at, left_out)
 
 
-def _model(record: "ModelRecord") -> Model | None:
-    prefix = _text(record.dht_prefix)
+def _model(record: "ModelRecord", seen: Observations) -> Model | None:
+    prefix = clean(record.dht_prefix)
     # A shortened map would call an incomplete model complete, so one that is too long is no model at all.
     if prefix is None or not 1 <= record.num_blocks <= MAX_BLOCKS:
         return None
-    servers = [server for one in record.servers if (server := _server(one, record.num_blocks)) is not None]
+    servers = [server for one in record.servers if (server := _server(one, record, seen)) is not None]
     servers.sort(key=lambda server: (-STATES.index(server.state), server.start_block, server.peer_id))
+    online = [server for server in servers if server.state == "online"]
     return Model(
-        name=_text(record.name) or prefix,
+        name=clean(record.name) or prefix,
         dht_prefix=prefix,
-        repository=_text(record.repository),
+        repository=clean(record.repository),
         num_blocks=record.num_blocks,
-        replicas=_replicas(servers, record.num_blocks),
+        replicas=tuple(map(int, _per_block([(one, 1) for one in online], record.num_blocks))),
+        throughputs=tuple(
+            max(0.0, sum_)
+            for sum_ in _per_block([(one, one.throughput or 0.0) for one in online], record.num_blocks)
+        ),
         counts={state: sum(server.state == state for server in servers) for state in STATES},
+        blocks_by_state={
+            state: sum(server.num_blocks for server in servers if server.state == state) for state in STATES
+        },
         servers=tuple(servers[:MAX_SERVERS]),
     )
 
 
-def _replicas(servers: Sequence[Server], num_blocks: int) -> tuple[int, ...]:
-    change = [0] * (num_blocks + 1)
-    for server in servers:
-        if server.state == "online":
-            change[server.start_block] += 1
-            change[server.end_block] -= 1
-    return tuple(accumulate(change[:num_blocks]))
+def _per_block(servers: Sequence[tuple[Server, float]], num_blocks: int) -> list[float]:
+    """Return for each block the sum of what the servers that hold it bring."""
+    change = [0.0] * (num_blocks + 1)
+    for server, brings in servers:
+        change[server.start_block] += brings
+        change[server.end_block] -= brings
+    return list(accumulate(change[:num_blocks]))
 
 
-def _server(record: "ServerRecord", num_blocks: int) -> Server | None:
-    peer_id = _text(record.peer_id)
-    placed = 0 <= record.start_block < record.end_block <= num_blocks
-    if peer_id is None or record.state not in STATES or not placed:
+def _server(record: "ServerRecord", model: "ModelRecord", seen: Observations) -> Server | None:
+    peer_id = clean(record.peer_id)
+    placed = 0 <= record.start_block < record.end_block <= model.num_blocks
+    if peer_id is None or record.state not in ("offline", "joining", "online") or not placed:
         return None
     tokens = record.cache_tokens_left
+    problem = clean(seen.problems.get(record.peer_id)) if record.state == "online" else None
     return Server(
         peer_id=peer_id,
-        state=record.state,
+        state=_state(record, problem),
         start_block=record.start_block,
         end_block=record.end_block,
-        public_name=_text(record.public_name),
-        version=_text(record.version),
-        dtype=_text(record.dtype),
-        quantization=_text(record.quantization),
-        adapters=tuple(name for one in record.adapters[:MAX_ADAPTERS] if (name := _text(one)) is not None),
+        public_name=clean(record.public_name),
+        version=clean(record.version),
+        dtype=clean(record.dtype),
+        quantization=clean(record.quantization),
+        adapters=tuple(name for one in record.adapters[:MAX_ADAPTERS] if (name := clean(one)) is not None),
         throughput=_rate(record.throughput),
         inference_rps=_rate(record.inference_rps),
         forward_rps=_rate(record.forward_rps),
         network_rps=_rate(record.network_rps),
         cache_tokens_left=tokens if tokens is not None and 0 <= tokens <= MAX_CACHE_TOKENS else None,
         using_relay=record.using_relay,
+        next_pings=_pings(record.next_pings),
+        problem=problem,
+        announced_at=seen.announced_at.get((model.dht_prefix, record.peer_id)),
+        figures=record.figures,
     )
 
 
-def _text(value: str | None) -> str | None:
+def _state(record: "ServerRecord", problem: str | None) -> State:
+    if record.state == "online":
+        return "unreachable" if problem else "online"
+    paused = record.figures is not None and record.figures.paused
+    return "paused" if record.state == "offline" and paused else record.state
+
+
+def _pings(pings: Mapping[str, float]) -> dict[str, float]:
+    """Keep round trips that were measured; a peer that did not answer is announced as endlessly far."""
+    return {
+        name: seconds
+        for peer, seconds in islice(pings.items(), MAX_PINGS)
+        if 0 <= seconds <= MAX_PING and (name := clean(peer)) is not None
+    }
+
+
+def clean(value: str | None) -> str | None:
     """Keep what is printed, which excludes control characters, text direction marks and lone surrogates."""
     if value is None:
         return None

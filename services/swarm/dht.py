@@ -7,6 +7,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from hivemind import DHT, get_dht_time
@@ -20,6 +21,7 @@ from petals.constants import PUBLIC_INITIAL_PEERS
 from services.common.errors import Broken, InvalidInput, Unavailable
 from services.common.settings import PUBLIC_PEERS
 from services.swarm.reachability import help_others_to_know, reached_directly
+from services.swarm.records import Problem
 
 _STARTUP_SECONDS = 30
 
@@ -167,29 +169,41 @@ class SharedClient:
             return self._dht
 
 
-def rejoin(dht: DHT, timeout: float = 5.0) -> None:
+def rejoin(dht: DHT, timeout: float = 5.0) -> dict[str, Problem]:
     """Greet the initial peers again, so that both sides know each other also after one of them restarted.
 
     hivemind greets them only when it starts. A bootstrap peer that restarts forgets everybody and is forgotten:
     whoever enters through it later would find an empty swarm beside the one that is there.
+
+    Returns:
+        Why each of them, by its id, is not reached within ``timeout`` seconds.
     """
-    future = dht.run_coroutine(_greet_initial_peers, return_future=True)
+    future = dht.run_coroutine(partial(_greet_initial_peers, timeout=timeout), return_future=True)
     with contextlib.suppress(TimeoutError):
-        future.result(timeout)
+        greeted: dict[str, Problem] = future.result(timeout + 1)
+        return greeted
+    return {}
 
 
-async def _greet_initial_peers(dht: DHT, node: DHTNode) -> None:
+async def _greet_initial_peers(dht: DHT, node: DHTNode, timeout: float) -> dict[str, Problem]:
     by_peer: dict[PeerID, list[Multiaddr]] = {}
     for address in map(Multiaddr, map(str, dht.initial_peers or ())):
         peer = PeerID.from_base58(address.value_for_protocol("p2p"))
         by_peer.setdefault(peer, []).append(address.decapsulate(f"/p2p/{peer}"))
 
-    async def greet(peer: PeerID, known: list[Multiaddr]) -> None:
-        with contextlib.suppress(ControlFailure, P2PDaemonError, OSError):
-            await node.p2p._client.connect(peer, known)
-            await node.protocol.call_ping(peer)
+    async def greet(peer: PeerID, known: list[Multiaddr]) -> Problem:
+        try:
+            async with asyncio.timeout(timeout):
+                await node.p2p._client.connect(peer, known)
+                if await node.protocol.call_ping(peer) is None:
+                    return "it does not answer"
+        except (ControlFailure, P2PDaemonError, OSError) as error:
+            return str(error) or f"it does not answer within {timeout:g} s"
+        return None
 
-    await asyncio.gather(*(greet(peer, known) for peer, known in by_peer.items() if peer != dht.peer_id))
+    others = {peer: known for peer, known in by_peer.items() if peer != dht.peer_id}
+    problems = await asyncio.gather(*(greet(peer, known) for peer, known in others.items()))
+    return {peer.to_base58(): problem for peer, problem in zip(others, problems, strict=True)}
 
 
 def addresses(dht: DHT) -> list[str]:

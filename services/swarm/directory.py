@@ -1,100 +1,44 @@
-"""Reads what the swarm announces about itself in its distributed hash table.
+"""Reads what the swarm announces about itself in its distributed hash table, and calls those who announce.
 
 Models are announced under ``_petals.models`` (by prefix), servers under one key per block (by peer id), by Petals'
-``ModuleAnnouncerThread``. Everything read here was written by strangers: what does not fit is left out.
+``ModuleAnnouncerThread``. Everything is read and judged inside the process of the DHT, so that only what makes sense
+crosses to this one.
 """
 
-import logging
+import asyncio
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+import random
+import threading
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
 
-from hivemind import DHT
+from hivemind import DHT, get_dht_time
 from hivemind.dht import DHTNode
-from petals.data_structures import (
-    CHAIN_DELIMITER,
-    UID_DELIMITER,
-    ModelInfo,
-    RemoteModuleInfo,
-    ServerInfo,
-    ServerState,
-)
-from petals.utils.dht import compute_spans, get_remote_module_infos
+from hivemind.p2p import PeerID
+from hivemind.proto import dht_pb2
+from petals.data_structures import UID_DELIMITER, ModelInfo, RemoteModuleInfo
+from petals.utils.dht import get_remote_module_infos
 
-from services.common.errors import Unavailable
+from services.common.errors import InvalidInput, Unavailable
 from services.swarm.dht import rejoin, start_client
+from services.swarm.parsing import Announced, ServerParser, is_peer_id, parse_model
+from services.swarm.records import ModelRecord, Problem, Reading
 
-logger = logging.getLogger(__name__)
-
-MAX_BLOCKS = 1000
-"""More than any model has; a record that claims more is a mistake or a lie."""
 _MODELS_KEY = "_petals.models"
-_HUB = "https://huggingface.co/"
 _TIMEOUT = 20.0
+_MAX_BLOCKS = 8192
+"""Blocks of all models together that one look asks for; announcing models costs a stranger nothing."""
+_CALLS_AT_ONCE = 32
+_KEYS_PER_QUESTION = 64
+_QUESTIONS_AT_ONCE = 8
 
-
-@dataclass(frozen=True)
-class ServerRecord:
-    """What one server announces about itself for one model."""
-
-    peer_id: str
-    state: Literal["offline", "joining", "online"]
-    start_block: int
-    end_block: int
-    throughput: float
-    public_name: str | None
-    version: str | None
-    dtype: str | None
-    quantization: str | None
-    adapters: tuple[str, ...]
-    cache_tokens_left: int | None
-    using_relay: bool | None
-    inference_rps: float | None
-    forward_rps: float | None
-    network_rps: float | None
-    next_pings: dict[str, float]
-
-
-@dataclass(frozen=True)
-class ModelRecord:
-    """What the swarm announces about one model."""
-
-    dht_prefix: str
-    repository: str | None
-    num_blocks: int
-    servers: tuple[ServerRecord, ...]
-
-    @property
-    def name(self) -> str:
-        """Return the model's hub name, or its prefix if its servers do not say."""
-        if self.repository is not None and self.repository.startswith(_HUB):
-            return self.repository.removeprefix(_HUB)
-        return self.dht_prefix
-
-    @property
-    def online_replicas(self) -> list[int]:
-        """Return for each block how many servers have it online."""
-        replicas = [0] * self.num_blocks
-        for server in self.servers:
-            if server.state == "online":
-                for block in range(server.start_block, server.end_block):
-                    replicas[block] += 1
-        return replicas
-
-    @property
-    def missing_blocks(self) -> list[int]:
-        """Return the blocks that no server has online."""
-        return [block for block, count in enumerate(self.online_replicas) if count == 0]
-
-    @property
-    def healthy(self) -> bool:
-        """Tell whether every block is online at least once, so that the model is ready to be used."""
-        return not self.missing_blocks
+_Answer = TypeVar("_Answer")
 
 
 class Directory:
-    """A client of the DHT that asks what is announced.
+    """A client of the DHT that asks what is announced; several threads may use it.
 
     Args:
         initial_peers: multiaddrs of peers in the swarm.
@@ -107,6 +51,8 @@ class Directory:
     def __init__(self, initial_peers: Sequence[str], dht: DHT | None = None) -> None:
         self._shares_dht = dht is not None
         self._dht = dht or start_client(initial_peers)
+        self._lock = threading.Lock()
+        self._with_servers: frozenset[str] = frozenset()
 
     def read(self) -> list[ModelRecord]:
         """Return every announced model with its servers, sorted by prefix.
@@ -114,39 +60,135 @@ class Directory:
         Raises:
             Unavailable: the DHT does not answer in time.
         """
-        rejoin(self._dht)
-        try:
-            found = self._dht.get(_MODELS_KEY, latest=True, return_future=True).result(_TIMEOUT)
-            announced = found.value if found is not None and isinstance(found.value, dict) else {}
-            models = {
-                str(prefix): info
-                for prefix, record in announced.items()
-                if (info := _parse_model(prefix, getattr(record, "value", None))) is not None
-            }
-            records = [self._read_model(prefix, models[prefix]) for prefix in sorted(models)]
-            # A client that lost its peers finds nothing, or what it remembers, and looks for no new ones.
-            if not self._dht.run_coroutine(_connected_peers, return_future=True).result(_TIMEOUT):
-                raise Unavailable("reading what the swarm announces: no peer is connected")
-            return records
-        except (TimeoutError, OSError) as error:
-            raise _silent() from error
+        return list(self.look().models)
 
-    def _read_model(self, prefix: str, info: ModelInfo) -> ModelRecord:
-        infos = read_blocks(self._dht, prefix, info.num_blocks)
-        return ModelRecord(prefix, info.repository, info.num_blocks, tuple(_server_records(infos)))
+    def look(self) -> Reading:
+        """Return everything that can be known of the swarm now; raises as ``read`` does."""
+        entrances = rejoin(self._dht)
+        models, rejected, peers = self._ask(partial(_survey, first=self._with_servers), _TIMEOUT)
+        # A client that lost its peers finds nothing, or what it remembers, and looks for no new ones.
+        if not peers:
+            raise Unavailable("reading what the swarm announces: no peer is connected")
+        self._with_servers = frozenset(model.dht_prefix for model in models if model.servers)
+        return Reading(tuple(models), entrances, rejected)
+
+    def reach(self, peer_ids: Sequence[str], limit: float = 5.0) -> dict[str, Problem]:
+        """Call peers, some at a time; each has ``limit`` seconds to answer.
+
+        Raises:
+            InvalidInput: that is no peer id.
+            Unavailable: the DHT's process does not answer.
+        """
+        for peer_id in peer_ids:
+            if not is_peer_id(peer_id):
+                raise InvalidInput(f"calling {peer_id[:100]}: that is no id of a peer")
+        rounds = math.ceil(len(peer_ids) / _CALLS_AT_ONCE)
+        return self._ask(partial(_call_all, peer_ids=list(peer_ids), limit=limit), limit * (rounds + 1))
 
     def close(self) -> None:
         """Leave the DHT."""
         if not self._shares_dht:
             self._dht.shutdown()
 
-
-async def _connected_peers(_: DHT, node: DHTNode) -> int:
-    return len(await node.p2p.list_peers())
+    def _ask(self, question: Callable[[DHT, DHTNode], Awaitable[_Answer]], limit: float) -> _Answer:
+        try:
+            # Two threads that write to the pipe of the DHT's process would mix their questions
+            with self._lock:
+                future = self._dht.run_coroutine(question, return_future=True)
+            answer: _Answer = future.result(limit)
+            return answer
+        except (TimeoutError, OSError) as error:
+            raise _silent() from error
 
 
 def _silent() -> Unavailable:
     return Unavailable("reading what the swarm announces: the DHT does not answer")
+
+
+async def _survey(
+    _: DHT, node: DHTNode, first: frozenset[str]
+) -> tuple[list[ModelRecord], dict[str, int], int]:
+    """Return models, what was rejected, and how many peers are connected."""
+    found = await node.get(_MODELS_KEY, latest=True)
+    announced = found.value if found is not None and isinstance(found.value, dict) else {}
+    models = {prefix: parse_model(prefix, _value(entry)) for prefix, entry in announced.items()}
+    parser = ServerParser(get_dht_time())
+    wanted = _within_bounds({prefix: info for prefix, info in models.items() if info is not None}, first)
+    parser.rejected["model"] += len(models) - len(wanted)
+    keys = {prefix: _block_keys(prefix, info.num_blocks) for prefix, info in wanted.items()}
+    every = [key for of_model in keys.values() for key in of_model]
+    values = await _get(node, every)
+    records = [
+        parser.read_model(prefix, wanted[prefix], [_announced(values[key]) for key in keys[prefix]])
+        for prefix in sorted(wanted)
+    ]
+    return records, dict(+Counter(parser.rejected)), len(await node.p2p.list_peers())
+
+
+async def _get(node: DHTNode, keys: Sequence[str]) -> dict[str, Any]:
+    """Return the newest value of each key. hivemind's search compares every key of a question with every other."""
+    found: dict[str, Any] = {}
+    free = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
+
+    async def ask(some: Sequence[str]) -> None:
+        async with free:
+            found.update(await node.get_many(some, math.inf, num_workers=_CALLS_AT_ONCE))
+
+    parts = range(0, len(keys), _KEYS_PER_QUESTION)
+    await asyncio.gather(*(ask(keys[first : first + _KEYS_PER_QUESTION]) for first in parts))
+    return found
+
+
+def _within_bounds(models: Mapping[str, ModelInfo], first: frozenset[str]) -> dict[str, ModelInfo]:
+    """Keep as many models as one look can ask for: those that had servers, then others, each time different ones."""
+    order = sorted(models, key=lambda prefix: (prefix not in first, random.random()))
+    kept, blocks = {}, 0
+    for prefix in order:
+        blocks += models[prefix].num_blocks
+        if blocks > _MAX_BLOCKS:
+            break
+        kept[prefix] = models[prefix]
+    return kept
+
+
+def _block_keys(prefix: str, num_blocks: int) -> list[str]:
+    return [f"{prefix}{UID_DELIMITER}{block}" for block in range(num_blocks)]
+
+
+def _value(entry: Any) -> Any:
+    return getattr(entry, "value", None)
+
+
+def _announced(found: Any) -> dict[Any, Announced]:
+    value = _value(found)
+    if not isinstance(value, dict):
+        return {}
+    return {peer: (entry.value, entry.expiration_time) for peer, entry in value.items()}
+
+
+async def _call_all(_: DHT, node: DHTNode, peer_ids: list[str], limit: float) -> dict[str, Problem]:
+    free = asyncio.Semaphore(_CALLS_AT_ONCE)
+
+    async def call(peer_id: str) -> Problem:
+        async with free:
+            return await _call(node, PeerID.from_base58(peer_id), limit)
+
+    problems = await asyncio.gather(*(call(peer_id) for peer_id in peer_ids))
+    return dict(zip(peer_ids, problems, strict=True))
+
+
+async def _call(node: DHTNode, peer: PeerID, limit: float) -> Problem:
+    try:
+        async with asyncio.timeout(limit):
+            await node.protocol.get_stub(peer).rpc_ping(dht_pb2.PingRequest(peer=node.protocol.node_info))
+    except TimeoutError:
+        return f"it does not answer within {limit:g} s: a firewall may block its port"
+    except Exception as error:
+        # What libp2p's daemon says of a peer comes as several classes, some of them without a base of their own.
+        # Peers that are reached through relays, and those that join, answer that they do not know the question.
+        message = " ".join(str(error).split())[:300] or type(error).__name__
+        return None if "protocol" in message and "not supported" in message else message
+    return None
 
 
 def read_blocks(dht: DHT, prefix: str, num_blocks: int) -> list[RemoteModuleInfo]:
@@ -155,51 +197,9 @@ def read_blocks(dht: DHT, prefix: str, num_blocks: int) -> list[RemoteModuleInfo
     Raises:
         Unavailable: the DHT does not answer in time.
     """
-    uids = [f"{prefix}{UID_DELIMITER}{block}" for block in range(num_blocks)]
     try:
-        found = get_remote_module_infos(dht, uids, latest=True, return_future=True)
+        found = get_remote_module_infos(dht, _block_keys(prefix, num_blocks), latest=True, return_future=True)
         infos: list[RemoteModuleInfo] = found.result(_TIMEOUT)
         return infos
     except (TimeoutError, OSError) as error:
         raise _silent() from error
-
-
-def _parse_model(prefix: Any, value: Any) -> ModelInfo | None:
-    if not isinstance(prefix, str) or UID_DELIMITER in prefix or CHAIN_DELIMITER in prefix:
-        return None
-    try:
-        info = ModelInfo.from_dict(value)
-    except (TypeError, ValueError, AttributeError) as error:
-        logger.debug("left out a malformed model record", extra={"prefix": prefix, "error": str(error)[:200]})
-        return None
-    return info if info.num_blocks <= MAX_BLOCKS else None
-
-
-def _server_records(infos: list[RemoteModuleInfo]) -> list[ServerRecord]:
-    spans = compute_spans(infos, min_state=ServerState.OFFLINE)
-    records = []
-    for peer_id, span in spans.items():
-        info: ServerInfo = span.server_info
-        if not 0 <= span.start < span.end <= len(infos) or not math.isfinite(info.throughput):
-            continue
-        records.append(
-            ServerRecord(
-                peer_id=peer_id.to_base58(),
-                state=info.state.name.lower(),
-                start_block=span.start,
-                end_block=span.end,
-                throughput=info.throughput,
-                public_name=info.public_name,
-                version=info.version,
-                dtype=info.torch_dtype,
-                quantization=info.quant_type,
-                adapters=tuple(info.adapters),
-                cache_tokens_left=info.cache_tokens_left,
-                using_relay=info.using_relay,
-                inference_rps=info.inference_rps,
-                forward_rps=info.forward_rps,
-                network_rps=info.network_rps,
-                next_pings=dict(info.next_pings or {}),
-            )
-        )
-    return sorted(records, key=lambda record: (record.start_block, record.peer_id))

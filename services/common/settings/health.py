@@ -21,3 +21,6 @@ class HealthSettings(Section):
 
     health_certificates_file: Path = Path("/node/certificates.json")
     """File in which the sidecar of a pool's node says when its certificates end."""
+
+    health_history_file: Path = Path("/history/health.sqlite3")
+    """File that keeps what the last day looked like; one that cannot be used is replaced by memory."""

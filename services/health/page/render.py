@@ -1,19 +1,47 @@
 """From knowledge to HTML. Everything is escaped by the template; nothing here makes markup from text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from services.health.api.reports import contributors, issues
+from services.health.attendance import Departed
 from services.health.collector import Knowledge
+from services.health.page.plot import Plot
+from services.health.snapshot import Server, State
 
 MAX_RANGES = 12
 """Gaps that are spelled out before the rest is counted."""
 MIN_REFRESH_SECONDS = 2
 TICK = 5
 """Blocks between two numbers of the ruler above a map."""
+MAX_ROWS = 64
+"""Servers of one model that the page draws; JSON and metrics hold more."""
+MAX_NAMES = 24
+"""Contributors and servers that left, each."""
+MARKS: Mapping[State, str] = {
+    "online": "●",
+    "joining": "◐",
+    "unreachable": "✖",
+    "paused": "‖",
+    "offline": "○",
+}
+"""States have a shape and a word each, for colour alone would tell some people nothing."""
+LEGEND: tuple[tuple[State, str], ...] = (
+    ("online", "server online"),
+    ("joining", "joining: loading blocks"),
+    ("unreachable", "unreachable: see below"),
+    ("paused", "paused by its owner"),
+    ("offline", "offline: just left"),
+)
+_DEPARTURES: Mapping[str, tuple[State, str]] = {
+    "offline": ("offline", "left"),
+    "lost": ("unreachable", "vanished without a word"),
+    "paused": ("paused", "was paused"),
+}
 
 _environment = Environment(
     loader=FileSystemLoader(Path(__file__).parent),
@@ -24,13 +52,16 @@ _environment = Environment(
 )
 
 
-def render_page(knowledge: Knowledge, period: float, now: float) -> str:
+def render_page(
+    knowledge: Knowledge, period: float, now: float, plots: Mapping[str, Plot | None] | None = None
+) -> str:
     """Return the whole page.
 
     Args:
         knowledge: what the collector knows.
         period: seconds between two looks; the page refreshes itself as often.
         now: the current time in seconds since the epoch.
+        plots: of models, by their names.
     """
     snapshot = knowledge.snapshot
     models = snapshot.models if snapshot else ()
@@ -39,7 +70,18 @@ def render_page(knowledge: Knowledge, period: float, now: float) -> str:
         snapshot=snapshot,
         models=models,
         ready=sum(model.healthy for model in models),
+        online=len(
+            {server.peer_id for model in models for server in model.servers if server.state == "online"}
+        ),
+        plots=plots or {},
+        issues=issues(knowledge),
+        contributors=dict(list(contributors(snapshot).items())[:MAX_NAMES]) if snapshot else {},
+        departed=[_departed(one, now) for one in knowledge.departed[:MAX_NAMES]],
+        marks=MARKS,
+        legend=LEGEND,
+        MAX_ROWS=MAX_ROWS,
         error=knowledge.error,
+        age_seconds=None if age is None else round(age),
         age=None if age is None else duration_words(age),
         taken_at=datetime.fromtimestamp(snapshot.taken_at, UTC).isoformat() if snapshot else None,
         refresh_seconds=max(MIN_REFRESH_SECONDS, math.ceil(period)),
@@ -53,6 +95,41 @@ def duration_words(seconds: float) -> str:
             count = int(seconds // size)
             return f"{count} {unit}{'s' if count != 1 else ''}"
     return f"{int(seconds)} s"
+
+
+def server_facts(server: Server) -> list[str]:
+    """Return what is worth knowing of a server, each in a few words."""
+    facts = []
+    if server.throughput is not None:
+        facts.append(f"{server.throughput:,.1f} tokens/s")
+    facts += [word for word in (server.dtype, server.quantization) if word and word != "none"]
+    if server.adapters:
+        facts.append(f"adapters {' '.join(server.adapters)}")
+    if server.cache_tokens_left is not None:
+        facts.append(f"room for {server.cache_tokens_left:,} tokens")
+    if server.using_relay:
+        facts.append("by relay")
+    for gpu in server.figures.gpus if server.figures else ():
+        used, whole = gpu.memory_used_bytes / 2**30, gpu.memory_total_bytes / 2**30
+        facts.append(f"{gpu.name} {used:.1f} of {whole:.0f} GiB")
+    if server.next_pings:
+        facts.append(f"next hop {1000 * min(server.next_pings.values()):,.1f} ms")
+    if server.version:
+        facts.append(f"version {server.version}")
+    return facts
+
+
+def _departed(one: Departed, now: float) -> dict[str, str]:
+    mark, words = _DEPARTURES[one.state]
+    return {
+        "mark": mark,
+        "name": one.public_name or "server",
+        "peer_id": one.peer_id,
+        "words": words,
+        "ago": duration_words(max(0.0, now - one.left_at)),
+        "blocks": f"{one.start_block}\N{EN DASH}{one.end_block - 1}",
+        "model": one.model,
+    }
 
 
 def range_words(blocks: Sequence[int]) -> str:
@@ -86,5 +163,7 @@ def map_class(num_blocks: int) -> str:
     return next((name for name, blocks in widest.items() if num_blocks <= blocks), "endless")
 
 
-_environment.filters.update(ranges=range_words, ruler=ruler, copies_class=copies_class, map_class=map_class)
+_environment.filters.update(
+    ranges=range_words, ruler=ruler, copies_class=copies_class, map_class=map_class, facts=server_facts
+)
 _template = _environment.get_template("template.html")

@@ -6,6 +6,7 @@ from fastapi import APIRouter
 from fastapi.responses import HTMLResponse
 
 from services.health.collector import Collector
+from services.health.page.plot import HOURS, plot
 from services.health.page.render import render_page
 
 STATIC = Path(__file__).parent / "static"
@@ -15,8 +16,13 @@ def page_router(collector: Collector) -> APIRouter:
     """Return the route for people; it answers from memory, also before the swarm was seen."""
     router = APIRouter()
 
-    @router.get("/")
+    @router.get("/", include_in_schema=False)
     def page() -> HTMLResponse:
-        return HTMLResponse(render_page(collector.knowledge, collector.period, collector.clock()))
+        now, knowledge = collector.clock(), collector.knowledge
+        plots = {
+            model.name: plot(collector.history.points(model.name, now - 3600 * HOURS), now)
+            for model in (knowledge.snapshot.models if knowledge.snapshot else ())
+        }
+        return HTMLResponse(render_page(knowledge, collector.period, now, plots))
 
     return router

@@ -206,7 +206,7 @@ class Pool:
 
     def state(self) -> dict[str, Any]:
         """Return what the health service says about the bundled model."""
-        models = self.get(self.health, "/api/v1/state").json()["models"]
+        models = self.get(self.health, "/api/v2/state").json()["models"]
         assert [model["name"] for model in models] == [MODEL]
         return dict(models[0])
 

@@ -52,7 +52,7 @@ def online(watcher: Pool) -> list[tuple[Any, ...]]:
     """Return model, server and blocks of each server that a health page shows as online."""
     return [
         (model["name"], server["public_name"], server["start_block"], server["end_block"])
-        for model in watcher.get(watcher.health, "/api/v1/state").json()["models"]
+        for model in watcher.get(watcher.health, "/api/v2/state").json()["models"]
         for server in model["servers"]
         if server["state"] == "online"
     ]

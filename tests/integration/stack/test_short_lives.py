@@ -78,7 +78,7 @@ def test_a_machine_that_crashed_is_listed_no_longer_than_its_lease(short_lived: 
 
     def is_gone() -> None:
         assert short_lived.states()["attic"] == "gone"
-        assert seed.pool.get(seed.pool.health, "/api/v1/state").json()["models"] == []
+        assert seed.pool.get(seed.pool.health, "/api/v2/state").json()["models"] == []
 
     eventually(is_gone)
     assert seed.checks()["way to attic"] == ("warn", "that machine is gone: the pool hears nothing of it")

@@ -1,8 +1,11 @@
 """The pieces that most tests of the exporter start from."""
 
+from pathlib import Path
+
 import pytest
 
 from services.health.collector import Collector
+from services.health.history import History
 from tests.unit.health.swarm_fakes import Clock, FakeDirectory
 
 
@@ -17,5 +20,10 @@ def directory() -> FakeDirectory:
 
 
 @pytest.fixture
-def collector(directory: FakeDirectory, clock: Clock) -> Collector:
-    return Collector(directory.connect, period=10.0, clock=clock)
+def history() -> History:
+    return History(Path(":memory:"))
+
+
+@pytest.fixture
+def collector(directory: FakeDirectory, history: History, clock: Clock) -> Collector:
+    return Collector(directory.connect, 10.0, history, clock=clock)

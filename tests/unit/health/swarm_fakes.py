@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.common.errors import Unavailable
-from services.swarm.directory import ModelRecord, ServerRecord
+from services.swarm.records import ModelRecord, Problem, Reading, ServerRecord
 
 ORDINARY: dict[str, Any] = {
     "peer_id": "12D3KooWExamplePeer1",
@@ -47,10 +47,14 @@ class Clock:
 
 
 class FakeDirectory:
-    """Answers with ``records``, or raises ``failure`` while there is one."""
+    """Answers with ``records``, or raises ``failure`` while there is one; calls find ``problems``."""
 
     def __init__(self, records: Sequence[ModelRecord] = ()) -> None:
         self.records = list(records)
+        self.entrances: dict[str, Problem] = {}
+        self.rejected: dict[str, int] = {}
+        self.problems: dict[str, Problem] = {}
+        self.called: list[list[str]] = []
         self.failure: Exception | None = None
         self.connections = 0
         self.open = False
@@ -60,11 +64,16 @@ class FakeDirectory:
         self.open = True
         return self
 
-    def read(self) -> list[ModelRecord]:
+    def look(self) -> Reading:
         assert self.open, "read without a connection"
         if self.failure is not None:
             raise self.failure
-        return self.records
+        return Reading(tuple(self.records), self.entrances, self.rejected)
+
+    def reach(self, peer_ids: Sequence[str]) -> dict[str, Problem]:
+        assert self.open, "called without a connection"
+        self.called.append(list(peer_ids))
+        return {peer: self.problems.get(peer) for peer in peer_ids}
 
     def close(self) -> None:
         self.open = False

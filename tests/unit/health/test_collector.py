@@ -83,7 +83,7 @@ async def test_a_clock_that_is_set_back_gives_no_negative_age(collector, clock):
     assert collector.knowledge.age(clock.now) == 0.0
 
 
-async def test_waits_longer_after_each_failure_and_connects_anew():
+async def test_waits_longer_after_each_failure_and_connects_anew(history):
     directory = FakeDirectory([model(server())])
     directory.failure = SILENT
 
@@ -92,7 +92,7 @@ async def test_waits_longer_after_each_failure_and_connects_anew():
             directory.failure = None
 
     waits = Waits(limit=8, meanwhile=come_back)
-    collector = Collector(directory.connect, period=10.0, clock=Clock(), sleep=waits)
+    collector = Collector(directory.connect, 10.0, history, clock=Clock(), sleep=waits)
     await ended(collector.run())
     assert waits.seconds == [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 10.0]
     assert directory.connections == 8
@@ -101,26 +101,26 @@ async def test_waits_longer_after_each_failure_and_connects_anew():
     assert collector.knowledge.errors == 7
 
 
-async def test_looks_once_a_period():
+async def test_looks_once_a_period(history):
     directory = FakeDirectory()
     waits = Waits(limit=3)
-    await ended(Collector(directory.connect, period=2.5, clock=Clock(), sleep=waits).run())
+    await ended(Collector(directory.connect, 2.5, history, clock=Clock(), sleep=waits).run())
     assert waits.seconds == [2.5, 2.5, 2.5]
 
 
-async def test_survives_a_peer_that_cannot_be_reached_at_all():
+async def test_survives_a_peer_that_cannot_be_reached_at_all(history):
     def refuse() -> FakeDirectory:
         raise Unavailable("connecting: no peer", "start the bootstrap peer")
 
-    collector = Collector(refuse, period=1.0, clock=Clock(), sleep=Waits(limit=2))
+    collector = Collector(refuse, 1.0, history, clock=Clock(), sleep=Waits(limit=2))
     await ended(collector.run())
     assert collector.verdict() == (False, "connecting: no peer — start the bootstrap peer")
     assert collector.knowledge.errors == 2
 
 
-async def test_survives_errors_that_nobody_expected(directory):
+async def test_survives_errors_that_nobody_expected(directory, history):
     directory.failure = ZeroDivisionError("deep inside\na library" + "x" * 1000)
-    collector = Collector(directory.connect, period=1.0, clock=Clock(), sleep=Waits(limit=1))
+    collector = Collector(directory.connect, 1.0, history, clock=Clock(), sleep=Waits(limit=1))
     await ended(collector.run())
     error = collector.knowledge.error
     assert error.startswith("ZeroDivisionError: deep inside a library")

@@ -1,11 +1,15 @@
 """The metrics say what the snapshot says."""
 
+import math
+import re
+
 import pytest
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.errors import Unavailable
-from services.health.exporter import registry_for
+from services.common.server_figures import GpuFigures, ServerFigures
+from services.health.exporter import MAX_SERVERS, registry_for
 from tests.unit.health.swarm_fakes import SILENT, model, server
 
 HUB = "https://huggingface.co/owner/name"
@@ -104,3 +108,79 @@ def test_survives_a_broken_file_of_certificates(registry, certificates, content)
     certificates.write_text(content)
 
     assert b"calyx_certificate" not in generate_latest(registry)
+
+
+async def test_describes_each_server_and_its_gpus(collector, directory, clock, registry):
+    gpu = GpuFigures(
+        name="NVIDIA L4",
+        memory_used_bytes=9,
+        memory_total_bytes=24,
+        utilization=0.5,
+        temperature_celsius=61.0,
+    )
+    figures = ServerFigures(tokens_total=1000, batches_total=100, queued_steps=3, gpus=[gpu])
+    directory.records = [
+        model(server(peer_id="a", figures=figures), server(peer_id="b", state="joining", throughput=math.nan))
+    ]
+    await collector.update()
+
+    def value(name: str, server: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"calyx_{name}", {"model": "tiny-hf", "server": server, **labels})
+
+    assert (value("server_blocks", "a"), value("server_online", "a"), value("server_online", "b")) == (
+        4,
+        1,
+        0,
+    )
+    assert value("server_throughput_tokens_per_second", "a") == 10.5
+    assert value("server_throughput_tokens_per_second", "b") is None
+    assert value("server_inference_requests_per_second", "a") == 12
+    assert value("server_cache_left_tokens", "a") == 16384
+    assert value("server_announced_timestamp_seconds", "a") == clock.now
+    assert (value("server_tokens_total", "a"), value("server_tokens_total", "b")) == (1000, None)
+    assert (value("server_batches_total", "a"), value("server_queued_steps", "a")) == (100, 3)
+    of_gpu = {"server": "a", "gpu": "0", "name": "NVIDIA L4"}
+    assert registry.get_sample_value("calyx_gpu_memory_used_bytes", of_gpu) == 9
+    assert registry.get_sample_value("calyx_gpu_utilization_ratio", of_gpu) == 0.5
+    assert registry.get_sample_value("calyx_gpu_power_watts", of_gpu) is None
+
+
+async def test_describes_what_is_wrong(collector, directory, registry):
+    directory.entrances = {"first": None, "second": "it does not answer"}
+    directory.rejected = {"span": 2}
+    directory.problems = {"a": "dial refused"}
+    directory.records = [model(server(peer_id="a"))]
+    await collector.update()
+    await collector.update()
+    of_server = {"model": "tiny-hf", "server": "a"}
+    assert registry.get_sample_value("calyx_server_unreachable", of_server) == 1
+    assert registry.get_sample_value("calyx_bootstrap_reachable", {"peer": "first"}) == 1
+    assert registry.get_sample_value("calyx_bootstrap_reachable", {"peer": "second"}) == 0
+    assert registry.get_sample_value("calyx_collector_rejected_records_total", {"reason": "span"}) == 4
+
+
+async def test_a_thousand_servers_are_bounded_and_no_model_is_crowded_out(collector, directory, registry):
+    directory.records = [
+        model(*[server(peer_id=f"{prefix}{number}") for number in range(2000)], prefix=prefix)
+        for prefix in ("a", "b", "c", "d", "e", "f")
+    ]
+    await collector.update()
+    shown = [
+        sample.labels["model"]
+        for family in text_string_to_metric_families(generate_latest(registry).decode())
+        for sample in family.samples
+        if sample.name == "calyx_server_blocks"
+    ]
+    assert len(shown) == MAX_SERVERS
+    assert min(shown.count(prefix) for prefix in "abcdef") >= MAX_SERVERS // 6
+    assert registry.get_sample_value("calyx_servers", {"model": "a", "state": "online"}) == 2000
+
+
+async def test_names_follow_prometheus_conventions(collector, directory, registry):
+    directory.records = [model(server(figures=ServerFigures()))]
+    await collector.update()
+    for family in text_string_to_metric_families(generate_latest(registry).decode()):
+        assert re.fullmatch(r"calyx(_[a-z]+)+", family.name)
+        assert family.documentation.endswith(".")
+        assert not family.name.endswith(("_total", "_sum", "_count", "_bucket"))
+        assert not re.search("_(ms|minutes|kilobytes|percent)$", family.name)

@@ -8,8 +8,8 @@ import pytest
 from services.health.collector import Knowledge
 from services.health.page.render import duration_words, map_class, range_words, render_page, ruler
 from services.health.page.routes import STATIC
-from services.health.snapshot import MAX_BLOCKS, MAX_MODELS, take_snapshot
-from services.swarm.directory import ModelRecord
+from services.health.snapshot import MAX_BLOCKS, MAX_MODELS, STATES, take_snapshot
+from services.swarm.records import ModelRecord
 from tests.unit.health.swarm_fakes import model, server
 
 NOW = 1_800_000_000.0
@@ -88,7 +88,7 @@ def test_what_strangers_wrote_is_shown_and_never_markup():
     )
     elements = Elements(page)
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert [attrs["src"] for tag, attrs in elements.found if tag == "script"] == ["static/refresh.js"]
+    assert [attrs["src"] for tag, attrs in elements.found if tag == "script"] == ["static/live.js"]
     assert not [tag for tag, _ in elements.found if tag == "img"]
     assert not [name for _, attrs in elements.found for name in attrs if name.startswith("on")]
 
@@ -109,7 +109,7 @@ def test_every_style_of_block_and_server_is_in_the_legend_and_in_the_style_sheet
     page = render(model(server()))
     legend = page[page.index('<ul class="legend"') : page.index("</ul>")]
     styles = (STATIC / "style.css").read_text()
-    for name in ("copies-0", "copies-1", "copies-2", "copies-3", "online", "joining", "offline"):
+    for name in ("copies-0", "copies-1", "copies-2", "copies-3", *STATES):
         assert name in legend
         assert f".{name} " in styles
 

@@ -12,7 +12,7 @@ from services.health.snapshot import (
     Model,
     take_snapshot,
 )
-from services.swarm.directory import ModelRecord
+from services.swarm.records import ModelRecord
 from tests.unit.health.swarm_fakes import model, server
 
 
@@ -33,7 +33,7 @@ def test_counts_copies_of_each_block_from_servers_that_are_online():
     assert one.replicas == (1, 1, 2, 1)
     assert one.missing_blocks == ()
     assert one.healthy
-    assert one.counts == {"online": 2, "joining": 1, "offline": 1}
+    assert one.counts == {"online": 2, "joining": 1, "offline": 1, "paused": 0, "unreachable": 0}
 
 
 def test_names_the_blocks_that_nobody_has():

@@ -42,7 +42,7 @@ def overview(
         return state
 
     found = survey("calyx", list(containers), fetch, pool)
-    assert asked in ([], ["http://127.0.0.1:9080/api/v1/state"])
+    assert asked in ([], ["http://127.0.0.1:9080/api/v2/state"])
     return found
 
 
