@@ -10,6 +10,7 @@ from services.common.heartbeat import DEFAULT_PATH, Heartbeat
 from services.common.network_watch import end_when_left_behind
 from services.common.settings import LoggingSettings, ServerSettings, SwarmSettings
 from services.server.capacity import CPU_RESERVE, GPU_RESERVE, blocks_that_fit, choose_device, free_memory
+from services.server.gpus import gpu_reader
 from services.server.last_span import LastSpan
 from services.server.pausing import GRACE_NAME, Grace
 from services.server.stopping import Stopped, StopRequest
@@ -70,15 +71,21 @@ def _run(
     about["reached"] = "through relays" if peer.client_mode else "directly"
     logger.info("joined the swarm", extra={"peer": peer.peer_id, **about})
     watch = Watch(heartbeat, stop.wait)
+    read_gpus = gpu_reader(wanted=options.device.type == "cuda")
     while not stop.is_set():
         with stop.interrupting():
-            server = SpanServer(peer, model, span or choose_span(peer, model, num_blocks), options)
+            blocks = span or choose_span(peer, model, num_blocks)
+            server = SpanServer(peer, model, blocks, options, read_gpus)
             _start(server, heartbeat)
         last.remember(server.span)
         watch.follow(server, may_move=fixed_span is None)
         heartbeat.beat(False, "leaving the swarm")
         sessions = grace.left() if stop.is_set() else 0.0
-        server.drain(session_seconds=sessions, step_seconds=settings.drain_seconds)
+        server.drain(
+            session_seconds=sessions,
+            step_seconds=settings.drain_seconds,
+            paused=stop.is_set() and grace.paused(),
+        )
         logger.info("announced offline and drained")
         if not stop.is_set():
             server.shutdown()

@@ -11,11 +11,14 @@ from scripts.helper.stack import Timer
 from services.common.errors import Refused, Unavailable
 
 _ENDED = ("created", "exited", "dead")
+_PAUSING = ["python", "-m", "services.server.pausing"]
 _END_SECONDS = 15
 """What a server needs to end besides the grace: announcements, steps that run, its processes (see compose.yaml)."""
 
 
-def end_server(context: Context, engine: Engine, server: Container, *, grace: int) -> None:
+def end_server(
+    context: Context, engine: Engine, server: Container, *, grace: int, paused: bool = False
+) -> None:
     """End a server for as long as nobody starts it: the swarm hears of it first, and open sessions go on for a while.
 
     Args:
@@ -23,10 +26,11 @@ def end_server(context: Context, engine: Engine, server: Container, *, grace: in
         engine: has the container.
         server: the container.
         grace: the most seconds that open sessions are given; it ends sooner when there is none.
+        paused: let the swarm hear that the blocks are meant to come back.
     """
     context.steps.step(f"Announcing that the blocks go, letting open sessions end (at most {grace} s)")
     if server.state == "running":
-        told = engine.execute(server.identity, ["python", "-m", "services.server.pausing", str(grace)])
+        told = engine.execute(server.identity, [*_PAUSING, str(grace), *(["paused"] if paused else [])])
         if not told.ok:
             context.steps.detail(
                 f"they get a moment only, the server could not be told: {told.output.strip()}"
@@ -48,7 +52,7 @@ def pause(context: Context, pool: Pool, *, grace: int) -> int:
     if server.state in _ENDED:
         context.steps.step("Nothing is shared already")
         return 0
-    end_server(context, engine, server, grace=grace)
+    end_server(context, engine, server, grace=grace, paused=True)
     context.steps.step("Paused: the server's memory is free, this machine stays in the pool")
     context.steps.detail(f"{command_line(context.project, 'resume')} shares again")
     return 0

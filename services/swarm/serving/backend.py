@@ -14,6 +14,7 @@ from petals.utils.misc import is_dummy
 from services.swarm.client.capabilities import START_FROM_POSITION
 from services.swarm.family.block import DecoderBlock, cache_bytes_per_token
 from services.swarm.serving.pool import BytesTaskPool
+from services.swarm.serving.usage import Usage
 
 _SCHEMA_TOKENS = 2048
 """Petals announces a tensor of this many tokens as an example; only its type and width are read."""
@@ -119,14 +120,14 @@ class BlockBackend(TransformerBackend):
                 tensor[...] = tensor[hypo_ids.to(tensor.device)]
 
 
-def merge_inference_pools(backends: Mapping[str, BlockBackend]) -> None:
-    """Give all blocks one inference pool, whose tasks run through several blocks in one call.
+def merge_inference_pools(backends: Mapping[str, BlockBackend], usage: Usage) -> None:
+    """Give all blocks one inference pool, whose tasks run through several blocks in one call and are counted.
 
     Petals' function of this name makes its own kind of pool.
     """
     first = next(iter(backends.values()))
     merged = BytesTaskPool(
-        _MergedInferenceStep(backends),
+        usage.counting(_MergedInferenceStep(backends)),
         max_batch_size=first.inference_pool.max_batch_size,
         device=first.device,
         name="merged_inference",

@@ -17,6 +17,7 @@ from services.swarm.serving.backend import BlockBackend
 from services.swarm.serving.gathering import Gathering
 from services.swarm.serving.pool import BytesTaskPool, _pack, _unpack
 from services.swarm.serving.scheduler import Answer, Scheduler, Step
+from services.swarm.serving.usage import Usage
 
 _MAX_PATIENCE = 0.5
 """The most seconds that a tick waits for others, however slow ticks are."""
@@ -32,6 +33,7 @@ class BatchingPool(BytesTaskPool):
     Args:
         backends: the blocks by their keys in the DHT, in their order.
         scheduler: decides what runs together.
+        usage: is told what has run.
         max_task_tokens: the most tokens that one task may bring.
         device: where the blocks run.
     """
@@ -40,6 +42,7 @@ class BatchingPool(BytesTaskPool):
         self,
         backends: Mapping[str, BlockBackend],
         scheduler: Scheduler,
+        usage: Usage,
         *,
         max_task_tokens: int,
         device: torch.device,
@@ -47,10 +50,15 @@ class BatchingPool(BytesTaskPool):
         super().__init__(self._tick, max_batch_size=max_task_tokens, device=device, name="batched_inference")
         self._numbers = {uid: number for number, uid in enumerate(backends)}
         self._one_by_one = _MergedInferenceStep(backends)
-        self._scheduler, self._gathering = scheduler, Gathering()
+        self._scheduler, self._gathering, self._usage = scheduler, Gathering(), usage
         self._tasks: dict[Step, Task] = {}
         self._ticks = 0
         self._answers: dict[int, list[tuple[Task, Any]]] = {}
+
+    @property
+    def waiting(self) -> int:
+        """Return how many steps wait for a tick."""
+        return super().waiting + len(self._tasks)
 
     def load_batch_to_runtime(
         self, timeout: float | None = None, device: torch.device | None = None
@@ -114,9 +122,12 @@ class BatchingPool(BytesTaskPool):
         seconds = time.monotonic() - start
         self._gathering.ticked(seconds)
         self._scheduler.pace.ticked(self._scheduler.ran, seconds)
-        for step, _ in ended:
+        self._usage.batches += 1
+        for step, outcome in ended:
             self.batch_receiver.recv()
             self._gathering.answered(step.session)
+            if not isinstance(outcome, Exception):
+                self._usage.served(step.hidden.shape[0] * step.hidden.shape[1], len(step.blocks))
         return (torch.empty(len(ended)),)  # the runtime reads its length
 
     def send_outputs_from_runtime(self, uid: int, batch_outputs: Sequence[torch.Tensor]) -> None:

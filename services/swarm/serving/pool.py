@@ -95,6 +95,11 @@ class BytesTaskPool(PrioritizedTaskPool):
         future.answered()
         return [_unpack(output) for output in outputs]
 
+    @property
+    def waiting(self) -> int:
+        """Return how many tasks wait in the runtime's process."""
+        return int(self._ordered_tasks.qsize())
+
     def get_task_size(self, task: Task) -> int:
         """Return how many tokens the task brings: rows times length of its first tensor."""
         shape = task.args[0].shape if task.args and isinstance(task.args[0], _Packed) else ()

@@ -6,23 +6,23 @@ import multiprocessing as mp
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
 
-import petals
 import torch
-from hivemind import DHT, MAX_DHT_TIME_DISCREPANCY_SECONDS
-from petals.data_structures import ModelInfo, RemoteModuleInfo, ServerInfo, ServerState
+from hivemind import DHT
+from petals.data_structures import RemoteModuleInfo, ServerState
 from petals.server import block_selection
 from petals.server.server import ModuleAnnouncerThread, RuntimeWithDeduplicatedPools
 from petals.utils.convert_block import QuantType
 
+from services.common.server_figures import GpuFigures, ServerFigures
 from services.swarm.dht import rejoin
 from services.swarm.directory import read_blocks
 from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.family.quantized import rounds_inputs
 from services.swarm.loading import load_block
+from services.swarm.serving.announcement import start_announcing
 from services.swarm.serving.arena import Arena
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
 from services.swarm.serving.batching_pool import BatchingPool, batch_inference
@@ -34,6 +34,7 @@ from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.packed_check import differs_in_batches
 from services.swarm.serving.scheduler import Scheduler
 from services.swarm.serving.session_memory import SessionMemory
+from services.swarm.serving.usage import Usage
 from services.swarm.spec import ModelSpec
 
 logger = logging.getLogger(__name__)
@@ -60,12 +61,21 @@ class SpanServer:
         model: the model.
         span: the blocks to serve.
         options: how to serve them.
+        read_gpus: what is announced of this machine's GPUs.
     """
 
-    def __init__(self, dht: DHT, model: ModelSpec, span: range, options: SpanOptions) -> None:
+    def __init__(
+        self,
+        dht: DHT,
+        model: ModelSpec,
+        span: range,
+        options: SpanOptions,
+        read_gpus: Callable[[], list[GpuFigures]] = list,
+    ) -> None:
         self.span = span
         self._dht, self._model, self._options = dht, model, options
         self._adapters = tuple(adapter.name for adapter in options.adapters)
+        self._read_gpus, self._usage, self._paused = read_gpus, Usage(len(span)), False
         self._backends: dict[str, BlockBackend] = {}
         self._handlers: list[TransformerConnectionHandler] = []
         # One thread loads and computes. OpenMP keeps a team of threads for every thread that ever computed, and GNU's
@@ -92,7 +102,9 @@ class SpanServer:
         Raises:
             CalyxError: a block could not be loaded; the span is announced OFFLINE again before.
         """
-        self._announcer = self._start_announcing()
+        self._announcer = start_announcing(
+            self._dht, self._model, self.span, self._options, self._memory, self._figures
+        )
         try:
             self._compute.submit(self._load, on_block_loaded).result()
             self._serve()
@@ -104,33 +116,15 @@ class SpanServer:
     def _cache_bytes_per_token(self) -> int:
         return cache_bytes_per_token(self._model.anatomy, self._options.dtype) * len(self.span)
 
-    def _start_announcing(self) -> ModuleAnnouncerThread:
-        options, files = self._options, self._model.files
-        announcer = ModuleAnnouncerThread(
-            [self._model.uid(block) for block in self.span],
-            self._dht,
-            ServerInfo(
-                state=ServerState.JOINING,
-                throughput=options.throughput,
-                public_name=options.public_name,
-                version=petals.__version__,
-                torch_dtype=str(options.dtype).removeprefix("torch."),
-                quant_type=options.quantization,
-                adapters=self._adapters,
-                using_relay=self._dht.client_mode,
-            ),
-            ModelInfo(num_blocks=self._model.num_blocks, repository=f"https://huggingface.co/{files.name}"),
-            # Petals derives "tokens of cache left" from these two as if a server held one block's keys only
-            block_config=SimpleNamespace(
-                hidden_size=self._cache_bytes_per_token() // options.dtype.itemsize, num_key_value_groups=1
-            ),
-            memory_cache=self._memory,
-            update_period=options.announce_period,
-            expiration=max(2 * options.announce_period, MAX_DHT_TIME_DISCREPANCY_SECONDS),
-            daemon=True,
+    def _figures(self) -> ServerFigures:
+        pool = next(iter(self._backends.values())).inference_pool if self._runtime is not None else None
+        return ServerFigures(
+            paused=self._paused,
+            tokens_total=self._usage.tokens,
+            batches_total=self._usage.batches,
+            queued_steps=pool.waiting if pool is not None else 0,
+            gpus=self._read_gpus(),
         )
-        announcer.start()
-        return announcer
 
     def _load(self, on_block_loaded: Callable[[int], None]) -> None:
         options, model = self._options, self._model
@@ -159,7 +153,7 @@ class SpanServer:
             )
             on_block_loaded(index)
         if self._arena is None or not self._batch(self._arena, inputs):
-            merge_inference_pools(self._backends)
+            merge_inference_pools(self._backends, self._usage)
         self._warm_up()
 
     def _batch(self, arena: Arena, inputs: LayerInputs) -> bool:
@@ -189,6 +183,7 @@ class SpanServer:
                     Pace(options.batch_tokens, options.batch_seconds),
                     chunk=GROUP_TOKENS if invariant else 1,
                 ),
+                self._usage,
                 max_task_tokens=options.max_session_tokens,
                 device=options.device,
             ),
@@ -263,13 +258,15 @@ class SpanServer:
         moves: bool = block_selection.should_choose_other_blocks(self._dht.peer_id, infos, _BALANCE_QUALITY)
         return moves
 
-    def drain(self, *, session_seconds: float, step_seconds: float) -> None:
+    def drain(self, *, session_seconds: float, step_seconds: float, paused: bool = False) -> None:
         """Announce OFFLINE, take no new session, and let what goes on come to its end.
 
         Args:
             session_seconds: the most that open sessions are waited for, between whose steps nothing runs.
             step_seconds: the most that steps which wait or run are waited for after that.
+            paused: announce that the blocks are meant to come back.
         """
+        self._paused = paused
         if self._announcer is not None and self._announcer.is_alive():
             self._announcer.announce(ServerState.OFFLINE)
         self._memory.close()

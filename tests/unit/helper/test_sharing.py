@@ -46,6 +46,14 @@ def test_the_server_hears_of_its_grace_before_it_is_stopped(written: Written) ->
     assert seconds > 60
 
 
+def test_the_server_hears_that_it_is_paused(written: Written) -> None:
+    server = FakeServer()
+
+    end_server(Context("calyx", steps=written), server.engine, container("server"), grace=60, paused=True)
+
+    assert server.calls[0] == ["python", "-m", "services.server.pausing", "60", "paused"]
+
+
 def test_a_server_that_cannot_be_told_is_stopped_all_the_same(written: Written) -> None:
     server = FakeServer(1, b"writing /run/calyx/sessions_until: No space left on device\n")
 

@@ -45,10 +45,27 @@ def test_the_command_gives_what_its_argument_says(tmp_path: Path) -> None:
     assert 0 < Grace(tmp_path / "until").left() <= 60
 
 
-@pytest.mark.parametrize("arguments", [[], ["soon"], ["-1"], ["60", "70"]])
+def test_the_reason_is_kept_with_the_grace(tmp_path: Path) -> None:
+    assert not Grace(tmp_path / "until").paused()
+    assert main(["0", "paused"], tmp_path / "until") == 0
+    assert Grace(tmp_path / "until").paused(), "also without time for sessions"
+    assert main(["60"], tmp_path / "until") == 0
+    assert not Grace(tmp_path / "until").paused()
+
+
+def test_a_pause_that_was_given_up_is_no_reason_later(tmp_path: Path) -> None:
+    Grace(tmp_path / "until", clock=lambda: 1000.0).give(60, paused=True)
+
+    assert Grace(tmp_path / "until", clock=lambda: 1070.0).paused()
+    assert not Grace(tmp_path / "until", clock=lambda: 9000.0).paused()
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["soon"], ["-1"], ["60", "70"], ["60", "paused", "too"], ["paused"]]
+)
 def test_the_command_wants_a_number(
     arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments, tmp_path / "until") == 1
-    assert capsys.readouterr().err == "one whole number of seconds is expected\n"
+    assert capsys.readouterr().err == "a whole number of seconds is expected, and perhaps the word paused\n"
     assert list(tmp_path.iterdir()) == []

@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.loading import load_block, load_ends
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
+from services.swarm.serving.usage import Usage
 from services.swarm.spec import ModelSpec
 
 CPU = torch.device("cpu")
@@ -56,7 +57,7 @@ class Span:
             )
             for index in blocks
         }
-        merge_inference_pools(self.backends)
+        merge_inference_pools(self.backends, Usage(len(blocks)))
         self._step = next(iter(self.backends.values())).inference_pool.process_func
 
     def open(self, rows: int, length: int) -> list[tuple[int, ...]]:

@@ -12,6 +12,7 @@ from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.loading import load_block
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
 from services.swarm.serving.pool import _pack, _unpack
+from services.swarm.serving.usage import Usage
 from services.swarm.spec import ModelSpec
 from tests.unit.swarm.served import FakeMemory
 from tests.unit.swarm.tiny_models import save_tiny_model
@@ -106,7 +107,8 @@ def test_merged_pools_run_a_task_through_all_blocks_with_their_prompts(
         InferenceMetadata(uid, 0, memory.allocate(backend, ROWS, TOKENS), None)
         for uid, backend in backends.items()
     ]
-    merge_inference_pools(backends)
+    usage = Usage(len(backends))
+    merge_inference_pools(backends, usage)
     assert backends[first].inference_pool is backends[second].inference_pool
 
     (output,) = backends[first].inference_pool.process_func(hidden.clone(), DUMMY_INT64, infos, *prompts)
@@ -114,6 +116,7 @@ def test_merged_pools_run_a_task_through_all_blocks_with_their_prompts(
     prompted = hidden.clone()
     prompted[:, :2] += 1
     torch.testing.assert_close(output, run_whole(backends, prompted), **TOLERANCE)
+    assert (usage.tokens, usage.batches) == (ROWS * TOKENS, 1)
 
 
 def test_backward_returns_the_gradient_of_the_inputs(
