@@ -5,9 +5,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import petals
-from hivemind import DHT, MAX_DHT_TIME_DISCREPANCY_SECONDS
+from hivemind import DHT, MAX_DHT_TIME_DISCREPANCY_SECONDS, get_dht_time
 from petals.data_structures import ModelInfo, ServerInfo, ServerState
 from petals.server.server import ModuleAnnouncerThread
+from petals.utils.dht import declare_active_modules
 
 from services.common.server_figures import KEY, ServerFigures
 from services.swarm.family.block import cache_bytes_per_token
@@ -40,11 +41,28 @@ class Announcement(ServerInfo):
     def __init__(self, figures: Callable[[], ServerFigures], **fields: Any) -> None:
         super().__init__(**fields)
         self._figures = figures
+        self.last_sent: ServerState | None = None
 
     def __reduce__(self) -> tuple[type[_Sent], tuple[Any]]:
         """Become what is sent: announcements cross to the DHT's process by pickle."""
+        self.last_sent = self.state
         state, throughput, more = self.to_tuple()
         return _Sent, ((state, throughput, {**more, KEY: self._figures().model_dump()}),)
+
+
+class Announcer(ModuleAnnouncerThread):
+    """Petals' announcer, whose last word is heard.
+
+    Petals' ends without it when it is told to say "offline" while an announcement is on its way: others would then
+    call blocks that are gone until the announcement expires.
+    """
+
+    def announce(self, state: ServerState) -> None:
+        """Announce a state now; one that is offline is announced when this returns."""
+        super().announce(state)
+        if state == ServerState.OFFLINE and self.server_info.last_sent != state:
+            ends = get_dht_time() + self.expiration
+            declare_active_modules(self.dht, self.module_uids, self.server_info, expiration_time=ends)
 
 
 def start_announcing(
@@ -54,7 +72,7 @@ def start_announcing(
     options: SpanOptions,
     memory: SessionMemory,
     figures: Callable[[], ServerFigures],
-) -> ModuleAnnouncerThread:
+) -> Announcer:
     """Announce that a span is being loaded, once a period until it is said to be offline.
 
     Args:
@@ -66,7 +84,7 @@ def start_announcing(
         figures: what is announced besides, asked for at each announcement.
     """
     token_bytes = cache_bytes_per_token(model.anatomy, options.dtype) * len(span)
-    announcer = ModuleAnnouncerThread(
+    announcer = Announcer(
         [model.uid(block) for block in span],
         dht,
         Announcement(

@@ -12,7 +12,7 @@ import torch
 from hivemind import DHT
 from petals.data_structures import RemoteModuleInfo, ServerState
 from petals.server import block_selection
-from petals.server.server import ModuleAnnouncerThread, RuntimeWithDeduplicatedPools
+from petals.server.server import RuntimeWithDeduplicatedPools
 from petals.utils.convert_block import QuantType
 
 from services.common.server_figures import GpuFigures, ServerFigures
@@ -22,7 +22,7 @@ from services.swarm.family.block import cache_bytes_per_token
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.family.quantized import rounds_inputs
 from services.swarm.loading import load_block
-from services.swarm.serving.announcement import start_announcing
+from services.swarm.serving.announcement import Announcer, start_announcing
 from services.swarm.serving.arena import Arena
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
 from services.swarm.serving.batching_pool import BatchingPool, batch_inference
@@ -94,7 +94,7 @@ class SpanServer:
             )
         self._runtime: RuntimeWithDeduplicatedPools | None = None
         self._running: Future[None] | None = None
-        self._announcer: ModuleAnnouncerThread | None = None
+        self._announcer: Announcer | None = None
 
     def start(self, on_block_loaded: Callable[[int], None]) -> None:
         """Announce JOINING, load the blocks, start serving, announce ONLINE.

@@ -1,12 +1,16 @@
 """What our servers announce is what Petals announces, and one field more that stock peers leave out."""
 
 import pickle
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
-from petals.data_structures import ServerInfo, ServerState
+from petals.data_structures import ModelInfo, ServerInfo, ServerState
 
 from services.common.server_figures import GpuFigures, ServerFigures
 from services.swarm.parsing import ServerParser, parse_model
-from services.swarm.serving.announcement import Announcement
+from services.swarm.serving.announcement import Announcement, Announcer
 from services.swarm.serving.usage import Usage
 
 PEER = "QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt"
@@ -38,6 +42,47 @@ def test_petals_reads_its_own_fields_and_we_read_ours() -> None:
     model = parse_model("prefix", {"num_blocks": 2})
     (record,) = ServerParser(0.0).read_model("prefix", model, [{PEER: (value, 60.0)}] * 2).servers
     assert record.figures == figures
+
+
+class BusyTable:
+    """Notes what is written; while the first announcement is on its way the server is told to leave."""
+
+    def __init__(self) -> None:
+        self.written: list[ServerState] = []
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def run_coroutine(self, question: partial[Any], return_future: bool = False) -> Any:
+        info = question.keywords.get("server_info")
+        if info is None:
+            return {} if not return_future else []
+        self.written.append(ServerState(pickle.loads(pickle.dumps(info)).to_tuple()[0]))
+        self.meanwhile()
+        return {}
+
+
+def test_the_last_word_is_heard_also_while_another_is_on_its_way() -> None:
+    table = BusyTable()
+    announcement = Announcement(
+        ServerFigures, state=ServerState.JOINING, throughput=1.0, torch_dtype="float32"
+    )
+    announcer = Announcer(
+        ["prefix.0"],
+        table,
+        announcement,
+        ModelInfo(num_blocks=1),
+        block_config=SimpleNamespace(hidden_size=1, num_key_value_groups=1),
+        memory_cache=SimpleNamespace(bytes_left=0),
+        update_period=60.0,
+        expiration=60.0,
+    )
+    announcer._ping_next_servers = dict
+    table.meanwhile = lambda: setattr(announcement, "state", ServerState.OFFLINE)
+    announcer.start()
+    announcer.join()
+
+    announcer.announce(ServerState.OFFLINE)
+
+    assert table.written == [ServerState.JOINING, ServerState.OFFLINE]
 
 
 def test_a_token_that_passes_through_some_blocks_counts_as_a_part() -> None:
