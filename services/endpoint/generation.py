@@ -1,10 +1,12 @@
 """One answer, as every protocol generates it. No network here: tokens to send go out, chosen tokens come in."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Literal
 
 from services.endpoint.conversation import Conversation, Plan
+from services.endpoint.engine import Server
 from services.endpoint.sampling import TokenChooser, TokenLogprob
 from services.endpoint.stopping import StopSequences
 
@@ -23,12 +25,16 @@ class Chunk:
 
     If they were asked for, it has the log-probabilities of those tokens that make the text: neither of one that ends
     the answer nor of a stop sequence that is no part of it.
+
+    The first and the last piece say which servers answer, in the order of their blocks: others may take over between
+    them. Who computed it makes no other text, so pieces are compared without that.
     """
 
     text: str
     tokens: int
     finish: Finish | None
     logprobs: tuple[TokenLogprob, ...] = ()
+    servers: Sequence[Server] = field(default=(), compare=False)
 
 
 class Generation:
@@ -61,6 +67,7 @@ class Generation:
         """With where the token's text begins."""
         self._text: list[str] = []
         self._tokens = 0
+        self._told_servers = False
 
     async def step(self) -> None:
         """Go through the swarm once; adds what is chosen then to the conversation and to the answer.
@@ -119,6 +126,8 @@ class Generation:
         """Return what was generated since the last call."""
         sure = math.inf if self.finish else self._shown
         logprobs = tuple(one for begin, one in self._logprobs if begin < sure)
-        chunk = Chunk("".join(self._text), self._tokens, self.finish, logprobs)
+        servers = self.session.servers if self.finish or not self._told_servers else ()
+        self._told_servers = True
+        chunk = Chunk("".join(self._text), self._tokens, self.finish, logprobs, servers)
         self._text, self._tokens, self._logprobs = [], 0, self._logprobs[len(logprobs) :]
         return chunk

@@ -11,7 +11,7 @@ from uuid import uuid4
 from services.endpoint.chat_template import ChatTemplate
 from services.endpoint.choices import run_choices
 from services.endpoint.conversation import Conversation, Request
-from services.endpoint.engine import Model
+from services.endpoint.engine import Model, Server
 from services.endpoint.errors import WrongField
 from services.endpoint.generation import Chunk
 from services.endpoint.models import Models
@@ -19,6 +19,7 @@ from services.endpoint.openai.chat import ChatChoice
 from services.endpoint.openai.completions import TextChoice
 from services.endpoint.openai.logprobs import LogprobWriter
 from services.endpoint.openai.schema import MAX_CHOICES, ChatRequest, CompletionRequest, Sampled
+from services.endpoint.openai.servers import extension
 from services.endpoint.scheduler import Scheduler
 
 
@@ -74,12 +75,15 @@ class Answering:
     async def whole(self) -> dict[str, Any]:
         """Return the response with all answers."""
         written: dict[int, dict[str, Any]] = {}
+        servers: Sequence[Server] = ()
         async with aclosing(run_choices(self.scheduler, self.model, self.requests)) as pieces:
             async for index, chunk in pieces:
                 self.tokens += chunk.tokens
                 written[index] = self.choices[index].whole(chunk)
+                servers = chunk.servers
         choices = [written[index] for index in sorted(written)]
-        return {**self.head, "object": self.kind.whole, "choices": choices, "usage": self._usage()}
+        head = {**self.head, "object": self.kind.whole}
+        return {**head, "choices": choices, "usage": self._usage(), **extension(servers)}
 
     async def stream(self) -> AsyncGenerator[dict[str, Any]]:
         """Yield the chunks of the answers as they grow."""
@@ -89,7 +93,7 @@ class Answering:
             async for index, chunk in pieces:
                 self.tokens += chunk.tokens
                 for choice in self.choices[index].stream(chunk):
-                    yield {**head, "choices": [choice], **unknown}
+                    yield {**head, "choices": [choice], **unknown, **extension(chunk.servers)}
         if self.with_usage:
             yield {**head, "choices": [], "usage": self._usage()}
 

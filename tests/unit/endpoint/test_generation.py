@@ -279,3 +279,8 @@ def test_an_answer_that_ends_among_its_guesses_goes_on_from_there() -> None:
     )
 
     assert first.text + second.text == PARROT
+
+
+def test_the_first_and_the_last_piece_tell_who_answers(model: FakeModel) -> None:
+    chunks = run(Conversation(model, 100), Request("Hi", max_new_tokens=3, tokens_per_chunk=1))
+    assert [list(chunk.servers) for chunk in chunks] == [model.servers, [], model.servers]
