@@ -9,12 +9,15 @@ from fastapi import FastAPI
 from services.common.settings.endpoint import EndpointSettings
 from services.endpoint.access import SameOrigin
 from services.endpoint.grpc_api.server import grpc_served
+from services.endpoint.model_status import model_status_router
 from services.endpoint.models import Models
 from services.endpoint.openai.router import openai_router
+from services.endpoint.page.routes import PageFiles, page_router
 from services.endpoint.petals_http import petals_http_router
 from services.endpoint.petals_ws import petals_ws_router
 from services.endpoint.readiness import Readiness, readiness_router
 from services.endpoint.scheduler import Scheduler
+from services.endpoint.security_headers import SecurityHeaders
 
 
 def create_app(settings: EndpointSettings, models: Models, grpc_address: str | None = None) -> FastAPI:
@@ -42,8 +45,12 @@ def create_app(settings: EndpointSettings, models: Models, grpc_address: str | N
     # FastAPI's own documentation pages load their scripts from another host.
     app = FastAPI(title="Calyx endpoint", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(SameOrigin, allowed=settings.allowed_origins)
+    app.add_middleware(SecurityHeaders)
     app.include_router(readiness_router(readiness))
+    app.include_router(model_status_router(readiness))
     app.include_router(petals_http_router(models, scheduler, settings.max_message_bytes))
     app.include_router(petals_ws_router(models, scheduler, settings.max_message_bytes, settings.idle_timeout))
     app.include_router(openai_router(models, scheduler, settings.max_message_bytes, settings.answer_tokens))
+    app.include_router(page_router())
+    app.mount("/static", PageFiles())
     return app

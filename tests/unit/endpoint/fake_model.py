@@ -109,10 +109,8 @@ class FakeModel:
         self.max_length = max_length
         self.vocab_size = len(self.tokenizer)
         self.eos_token_ids = frozenset({self.tokenizer.eos_token_id})
-        self.script: list[int] = [
-            *self.tokenizer(answer, add_special_tokens=False)["input_ids"],
-            self.tokenizer.eos_token_id,
-        ]
+        self.script: list[int] = []
+        self.say(answer)
         self.servers = [
             FakeServer("12D3KooWFakeOne", "tulip", 0, 15),
             FakeServer("12D3KooWFakeTwo", None, 15, 30),
@@ -130,6 +128,13 @@ class FakeModel:
         """If set, every step waits for one release."""
         self.stepped = threading.Semaphore(0)
         """Released once per step that was answered."""
+
+    def say(self, answer: str) -> None:
+        """Say this from the next step on; a text that is not at its beginning goes on in the middle of it."""
+        self.script = [
+            *self.tokenizer(answer, add_special_tokens=False)["input_ids"],
+            self.tokenizer.eos_token_id,
+        ]
 
     async def before_step(self, session: FakeSession) -> None:
         if self.gate is not None:
