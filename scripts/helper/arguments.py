@@ -104,8 +104,38 @@ def build_parser() -> argparse.ArgumentParser:
         "--max-length", type=_count, default=512, metavar="TOKENS", help="of everything said (default: 512)"
     )
     command.add_argument("--temperature", type=float, help="sample at this temperature (default: likeliest)")
+    _add_keys_command(add)
     _add_pool_commands(add)
     return parser
+
+
+def _add_keys_command(add: Callable[..., argparse.ArgumentParser]) -> None:
+    command = add(
+        "keys",
+        "make, list and revoke API keys of this machine's endpoint; without any, it asks for none",
+        "keys create phone",
+        "keys create batch --requests-per-minute 60 --concurrency 2 --expires 30d",
+        "keys list",
+        "keys revoke phone",
+        "keys off",
+    )
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    action = actions.add_parser(
+        "create", help="make one and print it; from the first one on, a key is asked for"
+    )
+    action.add_argument("name", metavar="NAME", help="what to call it, such as who uses it")
+    action.add_argument("--requests-per-minute", type=_count, metavar="N", help="(default: any number)")
+    action.add_argument(
+        "--concurrency",
+        type=_count,
+        metavar="N",
+        help="requests and connections at once (default: any number)",
+    )
+    action.add_argument("--expires", metavar="TIME", help="such as 24h, 30d (default: never)")
+    action = actions.add_parser("list", help="show all; what they are is known to nobody")
+    action.add_argument("--json", action="store_true", help="for programs")
+    actions.add_parser("revoke", help="withdraw one").add_argument("name", metavar="NAME")
+    actions.add_parser("off", help="forget all, and ask for none any more")
 
 
 def _add_pool_commands(add: Callable[..., argparse.ArgumentParser]) -> None:

@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Protocol
 
-from websockets.exceptions import WebSocketException
+from pydantic import SecretStr
+from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
-from services.common.errors import Broken, Unavailable
+from services.common.errors import Broken, Refused, Unavailable
 
 _OPEN_LIMIT = 10.0
 _STEP_LIMIT = 120.0
@@ -100,21 +102,37 @@ class Conversation:
 
 
 @contextmanager
-def conversation(port: int, model: str, max_length: int) -> Iterator[Conversation]:
+def conversation(
+    port: int, model: str, max_length: int, key: SecretStr | None = None
+) -> Iterator[Conversation]:
     """Open a session with the endpoint on this machine.
 
     Args:
         port: of the loopback.
         model: hub name.
         max_length: the most tokens of the session.
+        key: the API key, where the endpoint asks for one.
 
     Raises:
+        Refused: the endpoint asks for an API key, or does not know this one.
         Unavailable: the endpoint does not answer, or refuses; with its own words.
     """
     url = f"ws://127.0.0.1:{port}/api/v2/generate"
+    headers = {"Authorization": f"Bearer {key.get_secret_value()}"} if key else None
     try:
-        with connect(url, open_timeout=_OPEN_LIMIT, proxy=None, max_size=None) as wire:
+        with connect(
+            url, open_timeout=_OPEN_LIMIT, proxy=None, max_size=None, additional_headers=headers
+        ) as wire:
             yield Conversation(wire, model, max_length)
+    except InvalidStatus as error:
+        if error.response.status_code == HTTPStatus.UNAUTHORIZED:
+            raise Refused(
+                "the endpoint asks for a valid API key",
+                "set CALYX_API_KEY; ./scripts/calyx keys create NAME makes one",
+            ) from error
+        raise Unavailable(
+            f"the endpoint answered: {error}", "./scripts/calyx logs endpoint shows why"
+        ) from error
     except TimeoutError as error:
         raise Unavailable(
             f"{url} gave no answer in time", "./scripts/calyx logs endpoint shows why"

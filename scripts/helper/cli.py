@@ -19,6 +19,7 @@ from scripts.helper.commands import (
     down,
     join,
     keeping,
+    keys,
     logs,
     members,
     sharing,
@@ -87,6 +88,8 @@ def _run(parsed: argparse.Namespace, root: Path) -> int:
                     parsed.prompt, parsed.model, parsed.raw, parsed.max_length, parsed.temperature
                 ),
             )
+        case "keys":
+            code = keys.run(context, parsed)
         case _:
             code = _run_in_pool(parsed, context, remembered)
     return code

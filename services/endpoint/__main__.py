@@ -13,12 +13,17 @@ from services.common.logs import configure, discreet
 from services.common.network_watch import end_when_left_behind
 from services.common.settings import EndpointSettings, LoggingSettings
 from services.endpoint.app import create_app
+from services.endpoint.connections import connection_classes
 from services.endpoint.models import Models
 from services.endpoint.swarm_models import swarm_models
+
+_MAX_HEAD_BYTES = 16 * 1024
+"""The largest head of a request: its address and headers."""
 
 
 def server_config(settings: EndpointSettings, models: Models) -> uvicorn.Config:
     """Return how uvicorn serves the endpoint; gRPC is served beside it."""
+    http, websocket = connection_classes(settings.client_timeout)
     return uvicorn.Config(
         create_app(settings, models, f"{settings.endpoint_host}:{settings.grpc_listen_port}"),
         host=settings.endpoint_host,
@@ -28,7 +33,9 @@ def server_config(settings: EndpointSettings, models: Models) -> uvicorn.Config:
         log_level=logging.INFO,
         access_log=False,
         server_header=False,
-        ws="websockets-sansio",
+        http=http,
+        h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
+        ws=websocket,
         # The application answers a message over its limit; far over it the connection just ends.
         ws_max_size=4 * settings.max_message_bytes,
         ws_ping_interval=20,

@@ -7,7 +7,11 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 from services.common.settings.endpoint import EndpointSettings
-from services.endpoint.access import SameOrigin
+from services.endpoint.access.admission import Access
+from services.endpoint.access.bodies import BoundedBodies
+from services.endpoint.access.gate import KeyGate
+from services.endpoint.access.keys import KeyFile
+from services.endpoint.access.origin import SameOrigin
 from services.endpoint.grpc_api.server import grpc_served
 from services.endpoint.model_status import model_status_router
 from services.endpoint.models import Models
@@ -44,13 +48,16 @@ def create_app(settings: EndpointSettings, models: Models, grpc_address: str | N
 
     # FastAPI's own documentation pages load their scripts from another host.
     app = FastAPI(title="Calyx endpoint", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    # What is added last comes first: nothing reads the body of a caller who is not let in.
+    app.add_middleware(BoundedBodies, limit=settings.max_message_bytes, patience=settings.client_timeout)
+    app.add_middleware(KeyGate, access=Access(KeyFile(settings.keys_file)))
     app.add_middleware(SameOrigin, allowed=settings.allowed_origins)
     app.add_middleware(SecurityHeaders)
     app.include_router(readiness_router(readiness))
     app.include_router(model_status_router(readiness))
-    app.include_router(petals_http_router(models, scheduler, settings.max_message_bytes))
+    app.include_router(petals_http_router(models, scheduler))
     app.include_router(petals_ws_router(models, scheduler, settings.max_message_bytes, settings.idle_timeout))
-    app.include_router(openai_router(models, scheduler, settings.max_message_bytes, settings.answer_tokens))
+    app.include_router(openai_router(models, scheduler, settings.answer_tokens))
     app.include_router(page_router())
     app.mount("/static", PageFiles())
     return app

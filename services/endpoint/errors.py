@@ -5,10 +5,14 @@
     InvalidInput
      ├── UnknownModel   a model that is not served here
      ├── TooLarge       a body or message over the limit
+     ├── TooSlow        a body that does not come to its end
      ├── TooLong        more tokens than the model or the session can hold
      └── WrongField     a field of the message, which it names
     Unavailable
      └── OutOfTime      an answer that took too long
+    Refused
+     ├── Unauthorized   no API key, or one that is not valid
+     └── OverLimit      more than the API key is good for
 """
 
 import logging
@@ -17,6 +21,8 @@ from services.common.errors import Broken, CalyxError, InvalidInput, Refused, Un
 from services.common.logs import place_of
 
 logger = logging.getLogger(__name__)
+
+_RETRY_AFTER_SECONDS = "5"
 
 
 class UnknownModel(InvalidInput):
@@ -44,9 +50,32 @@ class OutOfTime(Unavailable):
     """The answer takes longer than it may."""
 
 
+class TooSlow(InvalidInput):
+    """The caller takes too long to send a request."""
+
+
+class Unauthorized(Refused):
+    """The caller has no API key, or one that is not valid."""
+
+
+class OverLimit(Refused):
+    """The caller asks for more than its API key is good for.
+
+    Attributes:
+        retry_after: whole seconds after which asking again makes sense.
+    """
+
+    def __init__(self, problem: str, remedy: str | None = None, retry_after: int = 1) -> None:
+        super().__init__(problem, remedy)
+        self.retry_after = retry_after
+
+
 _STATUS: tuple[tuple[type[CalyxError], int], ...] = (
     (UnknownModel, 404),
     (TooLarge, 413),
+    (TooSlow, 408),
+    (Unauthorized, 401),
+    (OverLimit, 429),
     (InvalidInput, 400),
     (Unavailable, 503),
     (Refused, 503),
@@ -56,6 +85,15 @@ _STATUS: tuple[tuple[type[CalyxError], int], ...] = (
 def http_status(error: CalyxError) -> int:
     """Return the HTTP status of an error; only what is broken on our side is a 500."""
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
+def error_headers(error: CalyxError) -> dict[str, str]:
+    """Return the headers that say how to ask again: when, or with which kind of key."""
+    if isinstance(error, Unauthorized):
+        return {"www-authenticate": "Bearer"}
+    if isinstance(error, OverLimit):
+        return {"retry-after": str(error.retry_after)}
+    return {"retry-after": _RETRY_AFTER_SECONDS} if isinstance(error, (Unavailable, Refused)) else {}
 
 
 def presentable(error: Exception) -> CalyxError:

@@ -7,9 +7,9 @@ from starlette.requests import ClientDisconnect
 
 from services.common.errors import CalyxError, InvalidInput, Unavailable
 from services.endpoint.conversation import Conversation
-from services.endpoint.errors import http_status, presentable
+from services.endpoint.errors import error_headers, http_status, presentable
 from services.endpoint.generation import Chunk
-from services.endpoint.http_requests import read_body, retry_after, unless_gone
+from services.endpoint.http_requests import unless_gone
 from services.endpoint.json_messages import dump, parse_json
 from services.endpoint.models import Models
 from services.endpoint.petals_messages import Generate, answer, failure, parse_form
@@ -19,20 +19,19 @@ _JSON = "application/json"
 _FORM = "application/x-www-form-urlencoded"
 
 
-def petals_http_router(models: Models, scheduler: Scheduler, max_body_bytes: int) -> APIRouter:
+def petals_http_router(models: Models, scheduler: Scheduler) -> APIRouter:
     """Return the route.
 
     Args:
         models: the models to answer with.
         scheduler: runs the answers.
-        max_body_bytes: the largest request body.
     """
     router = APIRouter()
 
     @router.post("/api/v1/generate")
     async def generate(request: Request) -> Response:
         try:
-            message = _read(request, await read_body(request, max_body_bytes))
+            message = _read(request, await request.body())
             chunk = await unless_gone(request.receive, _complete(message, models, scheduler))
         except ClientDisconnect:
             return Response(status_code=499)  # nobody reads it
@@ -64,4 +63,4 @@ async def _complete(message: Generate, models: Models, scheduler: Scheduler) -> 
 
 
 def _refusal(error: CalyxError) -> Response:
-    return Response(dump(failure(error)), http_status(error), retry_after(error), _JSON)
+    return Response(dump(failure(error)), http_status(error), error_headers(error), _JSON)

@@ -13,6 +13,7 @@ from starlette.types import Message
 from starlette.websockets import WebSocketDisconnect
 
 from services.common.errors import CalyxError, InvalidInput, Refused, Unavailable
+from services.endpoint.access.gate import ticket_of
 from services.endpoint.conversation import Conversation
 from services.endpoint.errors import TooLarge, presentable
 from services.endpoint.generation import Finish
@@ -170,6 +171,7 @@ class _Connection:
             raise InvalidInput(
                 f"model: this session is one of {conversation.model.name}", "open another connection"
             )
+        ticket_of(self._websocket.scope).spend()
         request = message.to_request(streaming=message.stop_sequence is not None)
         async with aclosing(self._scheduler.run(conversation, request)) as chunks:
             async for chunk in chunks:

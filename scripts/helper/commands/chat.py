@@ -9,7 +9,7 @@ from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
 from scripts.helper.overview import ENDPOINT_PORT, address
 from services.common.errors import InvalidInput, Unavailable
-from services.common.settings import SwarmSettings
+from services.common.settings import StackSettings, SwarmSettings
 
 # Only the endpoint's side knows a model's chat template, and this protocol does not offer it. In this form,
 # chat.petals.dev's own, models of every family answer; the first paragraph is the answer, for small models
@@ -49,7 +49,8 @@ def run(context: Context, options: ChatOptions) -> int:
         )
     chosen = context.pool.model if context.pool else None
     model = options.model or chosen or SwarmSettings.load().model
-    with conversation(int(endpoint.rpartition(":")[2]), model, options.max_length) as session:
+    port, key = int(endpoint.rpartition(":")[2]), StackSettings.load().api_key
+    with conversation(port, model, options.max_length, key) as session:
         if options.prompt is not None:
             answer(session, options.prompt, options, sys.stdout)
         elif sys.stdin.isatty():

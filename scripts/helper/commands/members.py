@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,9 +46,14 @@ def render(nodes: list[dict[str, Any]]) -> list[str]:
     """Return a line for each node below a heading."""
     rows = [("NAME", "ROLE", "ADDRESS", "STATE", "SEEN")]
     rows += [
-        (node["name"], node["role"], node["address"] or "-", node["state"], _moment(node["seen_at"]))
+        (node["name"], node["role"], node["address"] or "-", node["state"], moment(node["seen_at"]))
         for node in nodes
     ]
+    return table(rows)
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return a line for each row, whose cells stand below each other."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
@@ -61,7 +67,8 @@ def revoke(context: Context, node: str) -> int:
     return 0
 
 
-def _moment(seconds: int | None) -> str:
+def moment(seconds: int | None) -> str:
+    """Return a time as people read it, "never" for none."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC") if seconds else "never"
 
 

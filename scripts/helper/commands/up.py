@@ -9,8 +9,8 @@ from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, address
 from scripts.helper.ports import wanted_ports
 from scripts.helper.preparation import build, check_machine, make_compose, make_stack, prepare
 from scripts.helper.stack import Timer
-from services.common.errors import CalyxError, Unavailable
-from services.common.settings import SwarmSettings
+from services.common.errors import CalyxError, Refused, Unavailable
+from services.common.settings import StackSettings, SwarmSettings
 
 _PROMPT = "The capital of France is"
 _ANSWER_TOKENS = 16
@@ -61,12 +61,17 @@ def greet(context: Context, engine: Engine, model: str, timer: Timer) -> None:
     endpoint, health = address(containers, ENDPOINT_PORT), address(containers, HEALTH_PORT)
     if endpoint is None:
         raise Unavailable("the endpoint's port is not published", "is compose.yaml's vpn service changed?")
-    tally = _first_answer(int(endpoint.rpartition(":")[2]), model, timer)
-    context.steps.step(f"{model} answers")
-    context.steps.detail(f"{_PROMPT}{' '.join(tally.text.split(' ')).rstrip()}".replace("\n", " "))
-    context.steps.detail(
-        f"{tally.tokens} tokens in {tally.seconds:.1f} s, {tally.tokens_per_second:.1f} tokens/s"
-    )
+    try:
+        tally = _first_answer(int(endpoint.rpartition(":")[2]), model, timer)
+    except Refused as error:
+        context.steps.step("The endpoint works; it was not asked anything")
+        context.steps.detail(str(error))
+    else:
+        context.steps.step(f"{model} answers")
+        context.steps.detail(f"{_PROMPT}{' '.join(tally.text.split(' ')).rstrip()}".replace("\n", " "))
+        context.steps.detail(
+            f"{tally.tokens} tokens in {tally.seconds:.1f} s, {tally.tokens_per_second:.1f} tokens/s"
+        )
     context.steps.step("Calyx is up")
     context.steps.detail(f"endpoint  {endpoint}  (ws://{endpoint.removeprefix('http://')}/api/v2/generate)")
     if health:
@@ -76,13 +81,14 @@ def greet(context: Context, engine: Engine, model: str, timer: Timer) -> None:
 
 def _first_answer(port: int, model: str, timer: Timer) -> Tally:
     """Ask until the model answers: servers may still be finding each other."""
+    key = StackSettings.load().api_key
     problem: list[CalyxError] = []
     answer: list[Tally] = []
 
     def answers() -> bool:
         tally = Tally()
         try:
-            with conversation(port, model, max_length=64) as session:
+            with conversation(port, model, max_length=64, key=key) as session:
                 for _ in session.ask(_PROMPT, tally, max_new_tokens=_ANSWER_TOKENS):
                     pass
         except Unavailable as error:

@@ -58,9 +58,16 @@ class EndpointSettings(Section):
     route_timeout: float = Field(default=15.0, gt=0)
     """Seconds to look for servers of missing blocks before a request fails."""
 
+    client_timeout: float = Field(default=30.0, gt=0)
+    """Seconds that a client may take to send a request, or to take anything of what it is sent, before its
+    connection ends."""
+
     max_message_bytes: int = Field(default=1024 * 1024, ge=1024)
     """The largest request body or WebSocket message."""
 
     allowed_origins: WordList = Field(default_factory=list)
     """Origins, such as https://example.org, whose web pages may call the endpoint from a browser besides its
     own pages; with spaces or commas between them."""
+
+    keys_file: Path = Path("/access/keys.json")
+    """File of the API keys that the endpoint asks for; while there is none, it asks for no key."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from services.common.settings.base import Section
 
@@ -15,6 +15,9 @@ class StackSettings(Section):
 
     grpc_port: int = Field(default=8001, ge=1, le=65535)
     """Port of this machine's loopback that the endpoint is reached at for gRPC."""
+
+    api_key: SecretStr | None = None
+    """API key that the helper itself calls the endpoint with, where it asks for one."""
 
     health_port: int = Field(default=8080, ge=1, le=65535)
     """Port of this machine's loopback that the health page is reached at."""

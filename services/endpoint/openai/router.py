@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect
 
 from services.common.errors import InvalidInput, Unavailable
 from services.endpoint.errors import UnknownModel, presentable
-from services.endpoint.http_requests import read_body, unless_gone
+from services.endpoint.http_requests import unless_gone
 from services.endpoint.json_messages import dump, parse_json
 from services.endpoint.models import Models
 from services.endpoint.openai.errors import error_response, failure
@@ -24,13 +24,12 @@ _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 Kind = TypeVar("Kind", bound=Sampled)
 
 
-def openai_router(models: Models, scheduler: Scheduler, max_body_bytes: int, answer_tokens: int) -> APIRouter:
+def openai_router(models: Models, scheduler: Scheduler, answer_tokens: int) -> APIRouter:
     """Return the routes.
 
     Args:
         models: the models to answer with.
         scheduler: runs the answers.
-        max_body_bytes: the largest request body.
         answer_tokens: the most tokens of an answer whose request does not say it.
     """
     router = APIRouter(prefix="/v1")
@@ -49,11 +48,11 @@ def openai_router(models: Models, scheduler: Scheduler, max_body_bytes: int, ans
 
     @router.post("/chat/completions")
     async def chat(request: Request) -> Response:
-        return await _answer(request, ChatRequest, serving.chat, max_body_bytes)
+        return await _answer(request, ChatRequest, serving.chat)
 
     @router.post("/completions")
     async def complete(request: Request) -> Response:
-        return await _answer(request, CompletionRequest, serving.completion, max_body_bytes)
+        return await _answer(request, CompletionRequest, serving.completion)
 
     @router.api_route("/{path:path}", methods=_METHODS, include_in_schema=False)
     async def unknown(request: Request, path: str) -> Response:
@@ -69,10 +68,10 @@ def openai_router(models: Models, scheduler: Scheduler, max_body_bytes: int, ans
 
 
 async def _answer(
-    request: Request, kind: type[Kind], serve: Callable[[Kind], Awaitable[Answering]], max_body_bytes: int
+    request: Request, kind: type[Kind], serve: Callable[[Kind], Awaitable[Answering]]
 ) -> Response:
     try:
-        message = kind.read(_parse(request, await read_body(request, max_body_bytes)))
+        message = kind.read(_parse(request, await request.body()))
         answering = await serve(message)
         if not message.stream:
             return _json(await unless_gone(request.receive, answering.whole()))

@@ -10,7 +10,7 @@ from scripts.helper.pools import Pool, Pools
 from services.common.errors import Refused
 from services.common.token import JoinToken
 
-STACK = ["up", "down", "status", "logs", "doctor", "chat"]
+STACK = ["up", "down", "status", "logs", "doctor", "chat", "keys"]
 POOL = ["create", "token", "join", "pause", "resume", "stop", "nodes", "revoke"]
 TOKEN = JoinToken(pool="home", authority="203.0.113.7:7443", pin="ab" * 32, id="t-1", secret="s" * 43).text()
 
@@ -55,6 +55,9 @@ def one_line(capsys: pytest.CaptureFixture[str]) -> str:
         ["join", TOKEN.replace("calyx1_", "calyx2_")],
         ["token", "create", "--role", "king"],
         ["pause", "--grace", "0"],
+        ["keys"],
+        ["keys", "create"],
+        ["keys", "create", "a", "--concurrency", "0"],
     ],
 )
 def test_wrong_usage_exits_2_with_one_line(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

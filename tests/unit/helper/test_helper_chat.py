@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
+from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
 
 from scripts.helper.chat import Conversation, Tally, conversation
 from scripts.helper.commands.chat import ChatOptions, answer
-from services.common.errors import Broken, InvalidInput, Unavailable
+from services.common.errors import Broken, InvalidInput, Refused, Unavailable
 
 ORDINARY = ChatOptions(prompt=None, model=None, raw=False, max_length=64, temperature=None)
 
@@ -124,4 +126,40 @@ def test_no_endpoint_at_all(closing_server: Server) -> None:
     closing_server.shutdown()
     closing_server.socket.close()
     with pytest.raises(Unavailable, match="status shows what runs"), conversation(port, "a/b", 64):
+        pass
+
+
+@pytest.fixture
+def guarded_server() -> Iterator[Server]:
+    """An endpoint that asks for the key "right"."""
+
+    def guard(connection: ServerConnection, request: Request) -> Response | None:
+        right = request.headers.get("authorization") == "Bearer right"
+        return None if right else connection.respond(401, "no")
+
+    def handle(connection: ServerConnection) -> None:
+        connection.recv()
+        connection.send('{"ok": true}')
+
+    with serve(handle, "127.0.0.1", 0, process_request=guard) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("key", [None, SecretStr("wrong")])
+def test_an_endpoint_that_asks_for_another_key(guarded_server: Server, key: SecretStr | None) -> None:
+    port = guarded_server.socket.getsockname()[1]
+    with (
+        pytest.raises(Refused, match="asks for a valid API key — set CALYX_API_KEY"),
+        conversation(port, "a/b", 64, key),
+    ):
+        pass
+
+
+def test_an_endpoint_that_gets_the_key_it_asks_for(guarded_server: Server) -> None:
+    port = guarded_server.socket.getsockname()[1]
+    with conversation(port, "a/b", 64, SecretStr("right")):
         pass

@@ -1,0 +1,1 @@
+"""Who may call the endpoint, from where, and how much at once."""
