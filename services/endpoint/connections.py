@@ -96,6 +96,7 @@ class WebSocketConnection(WebSocketsSansIOProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over a connection from ``HttpConnection``."""
         super().connection_made(transport)
+        self.close_timeout = self.patience
         self.transport.set_write_buffer_limits(high=0)
         self._reads = _Deadline(self.transport, self.patience)
 

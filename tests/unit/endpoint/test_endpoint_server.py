@@ -20,7 +20,6 @@ from calyx.v1.inference_pb2_grpc import InferenceServiceStub
 from services.common.logs import discreet
 from tests.unit.endpoint.conftest import Servers, free_port, until
 from tests.unit.endpoint.fake_model import NAME, FakeModel
-from tests.unit.endpoint.listening import listening
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "endpoint.md"
 OPEN = {"type": "open_inference_session", "model": NAME, "max_length": 200}
