@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from prometheus_client import CollectorRegistry
 
 from services.common.settings.endpoint import EndpointSettings
 from services.endpoint.access.admission import Access
@@ -13,6 +14,7 @@ from services.endpoint.access.gate import KeyGate
 from services.endpoint.access.keys import KeyFile
 from services.endpoint.access.origin import SameOrigin
 from services.endpoint.grpc_api.server import grpc_served
+from services.endpoint.metrics import EndpointMetrics, LoadMetrics, metrics_router, watch_process
 from services.endpoint.model_status import model_status_router
 from services.endpoint.models import Models
 from services.endpoint.openai.router import openai_router
@@ -32,9 +34,17 @@ def create_app(settings: EndpointSettings, models: Models, grpc_address: str | N
         models: the models to answer with.
         grpc_address: where gRPC is served as long as the application lives, as ``host:port``; None for nowhere.
     """
+    registry = CollectorRegistry()
+    metrics = EndpointMetrics(registry)
     scheduler = Scheduler(
-        settings.max_running, settings.max_waiting, settings.request_timeout, settings.speculative_tokens
+        settings.max_running,
+        settings.max_waiting,
+        settings.request_timeout,
+        settings.speculative_tokens,
+        metrics,
     )
+    registry.register(LoadMetrics(scheduler, lambda: {one.name: one.memory_bytes for one in models.served}))
+    watch_process(registry)
 
     readiness = Readiness(models)
 
@@ -49,10 +59,16 @@ def create_app(settings: EndpointSettings, models: Models, grpc_address: str | N
     # FastAPI's own documentation pages load their scripts from another host.
     app = FastAPI(title="Calyx endpoint", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     # What is added last comes first: nothing reads the body of a caller who is not let in.
-    app.add_middleware(BoundedBodies, limit=settings.max_message_bytes, patience=settings.client_timeout)
-    app.add_middleware(KeyGate, access=Access(KeyFile(settings.keys_file)))
+    app.add_middleware(
+        BoundedBodies,
+        limit=settings.max_message_bytes,
+        patience=settings.client_timeout,
+        observer=metrics,
+    )
+    app.add_middleware(KeyGate, access=Access(KeyFile(settings.keys_file)), observer=metrics)
     app.add_middleware(SameOrigin, allowed=settings.allowed_origins)
     app.add_middleware(SecurityHeaders)
+    app.include_router(metrics_router(registry))
     app.include_router(readiness_router(readiness))
     app.include_router(model_status_router(readiness))
     app.include_router(petals_http_router(models, scheduler))

@@ -10,6 +10,7 @@ from services.common.errors import InvalidInput, Refused, Unavailable
 from services.endpoint.conversation import Conversation, Plan, Request
 from services.endpoint.errors import OutOfTime, presentable
 from services.endpoint.generation import Chunk, Generation
+from services.endpoint.observing import NobodyWatches, Observer, Watch
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +25,18 @@ class Scheduler:
         max_waiting: how many more may wait for one of those to end.
         time_limit: the most seconds an answer may take, from its request on.
         speculative_tokens: the most tokens that are guessed ahead in one pass through the swarm.
+        observer: is told how answers go.
     """
 
     def __init__(
-        self, max_running: int, max_waiting: int, time_limit: float, speculative_tokens: int = 0
+        self,
+        max_running: int,
+        max_waiting: int,
+        time_limit: float,
+        speculative_tokens: int = 0,
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = observer or NobodyWatches()
         self._speculative_tokens = speculative_tokens
         self._max_running, self._max_waiting = max_running, max_waiting
         self._time_limit = time_limit
@@ -37,11 +45,22 @@ class Scheduler:
         """How many requests wait for a place."""
         self._running: dict[asyncio.Task[None], Conversation] = {}
         self._closing: set[asyncio.Task[None]] = set()
+        self._open: set[Conversation] = set()
 
     @property
     def has_place(self) -> bool:
         """Whether a request would start at once."""
         return not self._slots.locked()
+
+    @property
+    def running(self) -> int:
+        """How many answers are generated."""
+        return len(self._running)
+
+    @property
+    def open_sessions(self) -> int:
+        """How many conversations may hold a cache on servers of the swarm."""
+        return len(self._open)
 
     def require_places(self, count: int) -> None:
         """Check that so many requests of one caller may run or wait now.
@@ -71,6 +90,14 @@ class Scheduler:
             Unavailable: some blocks have no server.
             OutOfTime: the time is up.
         """
+        with self._observer.asked(conversation.model.name) as watch:
+            async with aclosing(self._run(conversation, request, watch)) as chunks:
+                async for chunk in chunks:
+                    if chunk.finish is not None:
+                        watch.finished(chunk.finish.reason)
+                    yield chunk
+
+    async def _run(self, conversation: Conversation, request: Request, watch: Watch) -> AsyncGenerator[Chunk]:
         loop = asyncio.get_running_loop()
         began = loop.time()
         deadline = began + self._time_limit
@@ -81,8 +108,9 @@ class Scheduler:
         except TimeoutError:
             raise self._out_of_time() from None
 
+        watch.started(len(plan.prompt_ids))
         outbox: asyncio.Queue[Chunk | Exception] = asyncio.Queue()
-        worker = loop.create_task(self._work(conversation, plan, outbox.put_nowait))
+        worker = loop.create_task(self._work(conversation, plan, watch, outbox.put_nowait))
         self._running[worker] = conversation
         # Not when the last piece is read: whoever reads slowly keeps nobody waiting
         worker.add_done_callback(self._leave)
@@ -106,7 +134,7 @@ class Scheduler:
             if not finished:
                 worker.cancel()
                 conversation.usable = False
-                self._in_background(_close_after(worker, conversation))
+                self._in_background(self._close_after(worker, conversation))
             logger.info(
                 "answer ended",
                 extra={
@@ -127,7 +155,7 @@ class Scheduler:
         """Free what the conversation holds in the swarm, without keeping the caller waiting."""
         if conversation.usable:
             conversation.usable = False
-            self._in_background(_close(conversation))
+            self._in_background(self._close(conversation))
 
     async def close(self) -> None:
         """Break off what runs, and free what it holds, for a few seconds at most.
@@ -137,7 +165,7 @@ class Scheduler:
         running = dict(self._running)
         for worker, conversation in running.items():
             worker.cancel()
-            self._in_background(_close(conversation))
+            self._in_background(self._close(conversation))
         if last := [*running, *self._closing]:
             await asyncio.wait(last, timeout=_GRACE_SECONDS)
 
@@ -158,12 +186,20 @@ class Scheduler:
         self._slots.release()
 
     async def _work(
-        self, conversation: Conversation, plan: Plan, publish: Callable[[Chunk | Exception], None]
+        self,
+        conversation: Conversation,
+        plan: Plan,
+        watch: Watch,
+        publish: Callable[[Chunk | Exception], None],
     ) -> None:
         try:
             generation = Generation(conversation, plan, self._speculative_tokens)
+            self._open.add(conversation)
+            known = len(conversation.tokens)
             while generation.finish is None:
                 await generation.step()
+                watch.stepped(len(conversation.tokens) - known)
+                known = len(conversation.tokens)
                 if generation.ready:
                     publish(generation.take())
         except asyncio.CancelledError:
@@ -172,6 +208,18 @@ class Scheduler:
             raise
         except Exception as error:
             publish(error)
+
+    async def _close_after(self, worker: asyncio.Task[None], conversation: Conversation) -> None:
+        await asyncio.wait([worker])
+        await self._close(conversation)
+
+    async def _close(self, conversation: Conversation) -> None:
+        try:
+            await conversation.close()
+        except Exception as error:
+            presentable(error)
+        finally:
+            self._open.discard(conversation)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -182,15 +230,3 @@ class Scheduler:
         return OutOfTime(
             f"the answer took longer than {self._time_limit:g} s", "ask for fewer tokens, or try again later"
         )
-
-
-async def _close_after(worker: asyncio.Task[None], conversation: Conversation) -> None:
-    await asyncio.wait([worker])
-    await _close(conversation)
-
-
-async def _close(conversation: Conversation) -> None:
-    try:
-        await conversation.close()
-    except Exception as error:
-        presentable(error)

@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from services.common.errors import CalyxError
 from services.endpoint.access.refusal import refusal
 from services.endpoint.errors import TooLarge, TooSlow
+from services.endpoint.observing import Observer
 
 
 class _Gone(Exception):
@@ -20,10 +21,11 @@ class BoundedBodies:
     Args:
         limit: the most bytes.
         patience: the most seconds that a body may take to come.
+        observer: is told of refusals.
     """
 
-    def __init__(self, app: ASGIApp, limit: int, patience: float) -> None:
-        self._app, self._limit, self._patience = app, limit, patience
+    def __init__(self, app: ASGIApp, limit: int, patience: float, observer: Observer) -> None:
+        self._app, self._limit, self._patience, self._observer = app, limit, patience, observer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its whole body, or refuse it."""
@@ -35,6 +37,7 @@ class BoundedBodies:
         except _Gone:
             return
         except CalyxError as error:
+            self._observer.refused(error)
             await refusal(scope["path"], error)(scope, receive, send)
             return
         whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
