@@ -74,9 +74,10 @@ class Scheduler:
             raise InvalidInput(f"{count} answers at once are too many for {places} places", "ask for fewer")
         free = places - len(self._running) - self.waiting
         if count > free:
-            raise Refused(
+            several = Refused(
                 f"{free} of {places} places are free, {count} are needed", "try again in a few seconds"
             )
+            raise several if count > 1 else self._full()
 
     async def run(self, conversation: Conversation, request: Request) -> AsyncGenerator[Chunk]:
         """Yield the pieces of an answer; the last one has ``finish`` set.
@@ -171,10 +172,7 @@ class Scheduler:
 
     async def _enter(self) -> None:
         if not self.has_place and self.waiting >= self._max_waiting:
-            raise Refused(
-                f"all places are taken and {self.waiting} requests wait already",
-                "try again in a few seconds",
-            )
+            raise self._full()
         self.waiting += 1
         try:
             await self._slots.acquire()
@@ -225,6 +223,11 @@ class Scheduler:
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._closing.discard)
+
+    def _full(self) -> Refused:
+        return Refused(
+            f"all places are taken and {self.waiting} requests wait already", "try again in a few seconds"
+        )
 
     def _out_of_time(self) -> OutOfTime:
         return OutOfTime(
