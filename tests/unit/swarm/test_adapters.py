@@ -1,6 +1,7 @@
 """LoRA adapters on blocks compute what peft computes on the whole model, each for those who ask for it."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,13 +9,16 @@ import pytest
 import torch
 from peft import PeftModel
 from petals.data_structures import InferenceMetadata
+from petals.server.task_pool import Task
 from petals.utils.misc import DUMMY_INT64
 from transformers import AutoModelForCausalLM
 
 from services.common.errors import InvalidInput
 from services.swarm.family.quantized import Quantization, quantize
 from services.swarm.serving.backend import BlockBackend
+from services.swarm.serving.batching_pool import BatchingPool
 from services.swarm.serving.packed_check import differs_in_batches
+from services.swarm.serving.pool import _pack, _unpack
 from services.swarm.serving.scheduler import Step
 from tests.unit.swarm.batch_server import ALL, BUDGET, CPU, HIDDEN, Parts, Server, make_parts, make_server
 from tests.unit.swarm.served import FakeMemory
@@ -215,3 +219,28 @@ def test_an_adapter_that_was_not_loaded_is_refused_with_those_that_were(parts: P
         "this server does not have adapter 'tiny/other'; it has tiny/poet-v1.0, tiny/clerk"
         " — choose one of these, or none"
     )
+
+
+def test_a_task_runs_with_the_adapter_of_its_request(server: Server, parts: Parts) -> None:
+    backends = {f"model.{index}": backend_of(parts, index) for index in ALL}
+    pool = BatchingPool(backends, server.scheduler, max_task_tokens=64, device=CPU)
+    hidden = torch.randn(1, 5, HIDDEN)
+    futures: dict[str | None, Future[list[torch.Tensor]]] = {adapter: Future() for adapter in (POET, None)}
+    for number, (adapter, future) in enumerate(futures.items()):
+        server.arena.open(100 * number, 1, 5)
+        infos = [InferenceMetadata(uid, 0, (100 * number,), adapter) for uid in backends]
+        task = Task(
+            0.0, number, future, tuple(map(_pack, (hidden, DUMMY_INT64, infos, *([None] * len(infos)))))
+        )
+        pool._ordered_tasks.put(task)
+        pool.batch_sender.send(None)
+
+    while not all(future.done() for future in futures.values()):
+        number, batch = pool.load_batch_to_runtime()
+        pool.send_outputs_from_runtime(number, pool.process_func(*batch))
+
+    for adapter, future in futures.items():
+        output = hidden
+        for backend in backends.values():
+            (output,) = backend.forward(output, adapter or "")
+        torch.testing.assert_close(_unpack(future.result()[0]), output, rtol=0, atol=1e-4)
