@@ -1,4 +1,4 @@
-"""``./scripts/bench [stack|stream|pool|engine …]``: run benchmarks, print a table, leave figures in artifacts/."""
+"""``./scripts/bench [stack|stream|pool|engine|health …]``: print a table, leave figures in artifacts/."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.benchmarks import engine, pool, stack, stream
+from scripts.benchmarks import engine, health, pool, stack, stream
 from scripts.benchmarks.figures import Figure, table
 from services.common.errors import CalyxError
 
@@ -16,6 +16,7 @@ _BENCHMARKS: dict[str, Callable[[Path, str], list[Figure]]] = {
     "stream": stream.measure,
     "pool": pool.measure,
     "engine": engine.measure,
+    "health": health.measure,
 }
 _WITHOUT_A_MODEL = ("stack", "stream", "pool")
 """What runs when nothing is named: images carry their model, processes on this machine must be given one."""
@@ -24,7 +25,9 @@ _WITHOUT_A_MODEL = ("stack", "stream", "pool")
 def main() -> int:
     """Run what the command line names, all benchmarks that need no model when it names none."""
     parser = argparse.ArgumentParser(prog="./scripts/bench", description=__doc__)
-    parser.add_argument("benchmark", nargs="*", choices=[*_BENCHMARKS, []], help="default: all but engine")
+    parser.add_argument(
+        "benchmark", nargs="*", choices=[*_BENCHMARKS, []], help="default: stack, stream and pool"
+    )
     parser.add_argument("--project", default="calyx", help="Compose project name (default: calyx)")
     arguments = parser.parse_args()
     figures: list[Figure] = []

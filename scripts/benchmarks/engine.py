@@ -4,21 +4,12 @@ Runs processes instead of containers, so that nothing but the engine is measured
 """
 
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
+from scripts.benchmarks import probes
 from scripts.benchmarks.figures import Figure
-from services.common.errors import Unavailable
 
-_ENVIRONMENT = ".venv-test"
-_LOCKS = (
-    "scripts/requirements.txt",
-    "tests/requirements.txt",
-    "images/petals/requirements.txt",
-    "images/petals/requirements-nodeps.txt",
-)
 _AS_IN_THE_IMAGE = {"GOMP_SPINCOUNT": "20000"}
 """Else threads of servers and client spin for each other's processors."""
 _GOALS = {("batched", "stock"): {1: 1.2, 16: 10.0}, ("batched", "plain"): {1: 0.9, 16: 0.6}}
@@ -39,33 +30,18 @@ def measure(root: Path, project: str) -> list[Figure]:
     Raises:
         Unavailable: there is no model to measure with, or a server did not come up.
     """
-    subprocess.run([root / "scripts" / "venv", _ENVIRONMENT, *_LOCKS], cwd=root, check=True)
-    measured = _run(
+    probes.prepare(root)
+    measured = probes.run(
         root,
         "engine_probe",
+        environment=_AS_IN_THE_IMAGE,
         remedy="set CALYX_MODELS_DIR to a folder that holds <owner>/<name> of CALYX_MODEL",
     ).splitlines()[-1]
     kept = root / "artifacts" / "engine.json"
     kept.parent.mkdir(exist_ok=True)
     kept.write_text(measured + "\n")
-    _run(root, "engine_plot", kept, kept.with_suffix(".svg"), remedy=f"what was measured is in {kept}")
+    probes.run(root, "engine_plot", kept, kept.with_suffix(".svg"), remedy=f"what was measured is in {kept}")
     return figures(json.loads(measured))
-
-
-def _run(root: Path, module: str, *arguments: Path, remedy: str) -> str:
-    """Return what a module of this folder prints when it runs in the tests' environment."""
-    done = subprocess.run(
-        [root / _ENVIRONMENT / "bin" / "python", "-m", f"scripts.benchmarks.{module}", *arguments],
-        cwd=root,
-        env={**os.environ, **_AS_IN_THE_IMAGE, "PYTHONPATH": str(root)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or ["no output"]
-        raise Unavailable(f"measuring the engine: {lines[-1]}", remedy)
-    return done.stdout
 
 
 def figures(measured: dict[str, Any]) -> list[Figure]:

@@ -30,6 +30,8 @@ _MODELS_KEY = "_petals.models"
 _TIMEOUT = 20.0
 _MAX_BLOCKS = 8192
 """Blocks of all models together that one look asks for; announcing models costs a stranger nothing."""
+_MAX_FIRST = 64
+"""Models that are asked for before others. hivemind's process breaks when a question is longer than 16 KiB."""
 _CALLS_AT_ONCE = 32
 _KEYS_PER_QUESTION = 64
 _QUESTIONS_AT_ONCE = 8
@@ -69,7 +71,8 @@ class Directory:
         # A client that lost its peers finds nothing, or what it remembers, and looks for no new ones.
         if not peers:
             raise Unavailable("reading what the swarm announces: no peer is connected")
-        self._with_servers = frozenset(model.dht_prefix for model in models if model.servers)
+        by_servers = sorted(models, key=lambda model: -len(model.servers))
+        self._with_servers = frozenset(model.dht_prefix for model in by_servers[:_MAX_FIRST] if model.servers)
         return Reading(tuple(models), entrances, rejected)
 
     def reach(self, peer_ids: Sequence[str], limit: float = 5.0) -> dict[str, Problem]:

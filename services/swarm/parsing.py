@@ -28,6 +28,7 @@ MAX_LIFETIME = 24 * 3600.0
 """Seconds that an announcement may be valid; a clock that is wrong, or a lie, makes others immortal."""
 REASONS = ("model", "peer", "server", "figures", "expiration", "span", "too many")
 """Why records are left out; ``figures`` costs only what the server says beside Petals' own fields."""
+_MAX_PREFIX = 128
 _MAX_TEXT = 400
 _MAX_LIST = 64
 _IDENTITY, _SHA256 = b"\x00", b"\x12"  # codes of multihash, each followed by the length
@@ -40,7 +41,7 @@ def parse_model(prefix: Any, value: Any) -> ModelInfo | None:
     """Return what is announced about a model, None if it makes no sense."""
     if not isinstance(prefix, str) or UID_DELIMITER in prefix or CHAIN_DELIMITER in prefix:
         return None
-    if len(prefix) > _MAX_TEXT:
+    if len(prefix) > _MAX_PREFIX:
         return None
     try:
         info = ModelInfo.from_dict(value)
