@@ -45,13 +45,13 @@ def create_app(settings: EndpointSettings, models: Models, grpc_address: str | N
     )
     registry.register(LoadMetrics(scheduler, lambda: {one.name: one.memory_bytes for one in models.served}))
     watch_process(registry)
-
+    access = Access(KeyFile(settings.keys_file), metrics)
     readiness = Readiness(models)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         models.start()
-        async with grpc_served(models, scheduler, readiness, settings, grpc_address):
+        async with grpc_served(models, scheduler, readiness, access, settings, grpc_address):
             yield
             await scheduler.close()
         await asyncio.to_thread(models.close)
@@ -65,7 +65,7 @@ def create_app(settings: EndpointSettings, models: Models, grpc_address: str | N
         patience=settings.client_timeout,
         observer=metrics,
     )
-    app.add_middleware(KeyGate, access=Access(KeyFile(settings.keys_file)), observer=metrics)
+    app.add_middleware(KeyGate, access=access)
     app.add_middleware(SameOrigin, allowed=settings.allowed_origins)
     app.add_middleware(SecurityHeaders)
     app.include_router(metrics_router(registry))

@@ -3,14 +3,16 @@
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from services.common.errors import Broken, Unavailable
+from services.common.errors import Broken, CalyxError, Unavailable
 from services.endpoint.access.keys import ApiKey, KeyFile, KeyRing
 from services.endpoint.errors import OverLimit, Unauthorized
+from services.endpoint.observing import NobodyWatches, Observer
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ class Access:
 
     Args:
         file: the keys; a file that was never made lets everybody in, a broken one nobody.
+        observer: is told of refusals.
         clock: monotonic time in seconds.
         now: seconds since the epoch.
     """
@@ -77,10 +80,12 @@ class Access:
     def __init__(
         self,
         file: KeyFile,
+        observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._file, self._clock, self._now = file, clock, now
+        self._observer = observer or NobodyWatches()
         self._ring: KeyRing | None = None
         self._seen: object = None
         self._was_there = False
@@ -98,9 +103,25 @@ class Access:
             OverLimit: the key's places are all taken.
             Unavailable: keys cannot be checked.
         """
+        with self._told():
+            return self._admit(_bearer(authorization))
+
+    def spend(self, key: str | None) -> None:
+        """Count a request of a caller who was admitted; see ``Ticket.spend``."""
+        with self._told():
+            self._spend(key)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except CalyxError as error:
+            self._observer.refused(error)
+            raise
+
+    def _admit(self, key: str | None) -> Ticket:
         if not self._ring_now().required:
             return Ticket(self, None, None)
-        key = _bearer(authorization)
         record = self._record(key)
         use = self._uses.setdefault(record.hash, _Use())
         if record.concurrency is not None and use.open >= record.concurrency:
@@ -110,8 +131,7 @@ class Access:
             )
         return Ticket(self, key, use)
 
-    def spend(self, key: str | None) -> None:
-        """Count a request of a caller who was admitted; see ``Ticket.spend``."""
+    def _spend(self, key: str | None) -> None:
         if not self._ring_now().required:
             return
         record = self._record(key)

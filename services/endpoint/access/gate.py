@@ -7,7 +7,6 @@ from starlette.websockets import WebSocket
 from services.common.errors import CalyxError
 from services.endpoint.access.admission import Access, Ticket
 from services.endpoint.access.refusal import refusal
-from services.endpoint.observing import Observer
 
 SUBPROTOCOL = "calyx"
 _KEY_SUBPROTOCOL = f"{SUBPROTOCOL}.key."
@@ -17,15 +16,10 @@ _TICKET = "calyx.ticket"
 
 
 class KeyGate:
-    """ASGI middleware that refuses who has no valid key, or uses one for more than it is good for.
+    """ASGI middleware that refuses who has no valid key, or uses one for more than it is good for."""
 
-    Args:
-        access: knows the keys.
-        observer: is told of refusals.
-    """
-
-    def __init__(self, app: ASGIApp, access: Access, observer: Observer) -> None:
-        self._app, self._access, self._observer = app, access, observer
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app, self._access = app, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its ticket, or refuse it before anything reads it."""
@@ -38,7 +32,7 @@ class KeyGate:
         try:
             ticket = self._access.admit(_authorization(scope))
         except CalyxError as error:
-            await self._refuse(error, scope, receive, send)
+            await _refuse(error, scope, receive, send)
             return
         with ticket:
             try:
@@ -46,18 +40,10 @@ class KeyGate:
                 if kind == "http":
                     ticket.spend()
             except CalyxError as error:
-                await self._refuse(error, scope, receive, send)
+                await _refuse(error, scope, receive, send)
                 return
             scope[_TICKET] = ticket
             await self._app(scope, receive, send)
-
-    async def _refuse(self, error: CalyxError, scope: Scope, receive: Receive, send: Send) -> None:
-        self._observer.refused(error)
-        response = refusal(scope["path"], error)
-        if scope["type"] == "websocket":
-            await WebSocket(scope, receive, send).send_denial_response(response)
-        else:
-            await response(scope, receive, send)
 
 
 def ticket_of(scope: Scope) -> Ticket:
@@ -94,3 +80,11 @@ def _with_subprotocol(offered: list[str], send: Send) -> Send:
         await send(message)
 
     return send_chosen
+
+
+async def _refuse(error: CalyxError, scope: Scope, receive: Receive, send: Send) -> None:
+    response = refusal(scope["path"], error)
+    if scope["type"] == "websocket":
+        await WebSocket(scope, receive, send).send_denial_response(response)
+    else:
+        await response(scope, receive, send)

@@ -10,6 +10,7 @@ from grpc_reflection.v1alpha import reflection
 from calyx.v1 import inference_pb2, inference_pb2_grpc
 from services.common.errors import Unavailable
 from services.common.settings.endpoint import EndpointSettings
+from services.endpoint.access.admission import Access
 from services.endpoint.grpc_api.boundary import Boundary
 from services.endpoint.grpc_api.health import HealthServicer
 from services.endpoint.grpc_api.inference import InferenceServicer
@@ -26,6 +27,7 @@ async def grpc_served(
     models: Models,
     scheduler: Scheduler,
     readiness: Readiness,
+    access: Access,
     settings: EndpointSettings,
     address: str | None,
 ) -> AsyncIterator[int | None]:
@@ -35,6 +37,7 @@ async def grpc_served(
         models: the models to answer with.
         scheduler: runs the answers.
         readiness: knows whether a model can be used.
+        access: knows who may call.
         settings: how large messages may be, and how long answers whose requests do not say it.
         address: ``host:port`` to listen on, where port 0 lets the system choose; None serves nothing.
 
@@ -44,7 +47,7 @@ async def grpc_served(
     if address is None:
         yield None
         return
-    server = grpc.aio.server(interceptors=[Boundary()], options=_options(settings.max_message_bytes))
+    server = grpc.aio.server(interceptors=[Boundary(access)], options=_options(settings.max_message_bytes))
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(
         InferenceServicer(models, scheduler, settings.answer_tokens), server
     )

@@ -12,6 +12,8 @@ import pytest
 from calyx.v1 import inference_pb2_grpc
 from calyx.v1.inference_pb2 import ChatRequest, GenerateRequest
 from services.common.settings.endpoint import EndpointSettings
+from services.endpoint.access.admission import Access
+from services.endpoint.access.keys import KeyFile
 from services.endpoint.grpc_api.server import grpc_served
 from services.endpoint.models import Models
 from services.endpoint.readiness import Readiness
@@ -30,10 +32,11 @@ class Served:
     def stub(self) -> Any:
         return inference_pb2_grpc.InferenceServiceStub(self.channel)
 
-    def generate(self, timeout: float = 20, **fields: Any) -> Any:
+    def generate(self, timeout: float = 20, key: str | None = None, **fields: Any) -> Any:
         """Begin an answer of at most four tokens unless ``fields`` say otherwise."""
         fields = {"inputs": "Hi", "stopping_parameters": {"max_new_tokens": 4}, **fields}
-        return self.stub.Generate(GenerateRequest(**fields), timeout=timeout)
+        metadata = [("authorization", f"Bearer {key}")] if key else None
+        return self.stub.Generate(GenerateRequest(**fields), timeout=timeout, metadata=metadata)
 
     def chat(self, **fields: Any) -> Any:
         return self.stub.Chat(ChatRequest(**fields), timeout=20)
@@ -59,7 +62,8 @@ async def serving(models: Models, **settings: Any) -> AsyncIterator[Served]:
     """Serve until the context ends; keyword arguments are settings."""
     limits = EndpointSettings(**settings)
     scheduler = Scheduler(limits.max_running, limits.max_waiting, limits.request_timeout)
-    served = grpc_served(models, scheduler, Readiness(models), limits, "127.0.0.1:0")
+    access = Access(KeyFile(limits.keys_file))
+    served = grpc_served(models, scheduler, Readiness(models), access, limits, "127.0.0.1:0")
     async with served as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         yield Served(f"127.0.0.1:{port}", channel, scheduler)
         await scheduler.close()

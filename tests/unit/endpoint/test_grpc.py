@@ -22,6 +22,8 @@ from calyx.v1.inference_pb2 import (
 )
 from services.common.errors import Broken, Unavailable
 from services.common.settings.endpoint import EndpointSettings
+from services.endpoint.access.admission import Access
+from services.endpoint.access.keys import KeyFile
 from services.endpoint.grpc_api.health import HealthServicer
 from services.endpoint.grpc_api.server import grpc_served
 from services.endpoint.models import Models, Offer
@@ -220,7 +222,7 @@ async def test_more_than_may_wait_are_refused_and_the_others_answered(
         answers = await asyncio.gather(*calls, return_exceptions=True)
     assert sum(answer == "Once" for answer in answers) == 5
     refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
-    assert {(one.code(), "all places are taken" in (one.details() or "")) for one in refused} == {
+    assert {(one.code(), "places are" in (one.details() or "")) for one in refused} == {
         (Code.RESOURCE_EXHAUSTED, True)
     }
 
@@ -287,7 +289,9 @@ async def test_who_watches_health_is_told_of_changes_alone(models: Models, model
 
 async def test_a_port_that_is_taken_is_told(models: Models) -> None:
     async with serving(models) as served:
-        again = grpc_served(models, served.scheduler, Readiness(models), EndpointSettings(), served.address)
+        limits = EndpointSettings()
+        access = Access(KeyFile(limits.keys_file))
+        again = grpc_served(models, served.scheduler, Readiness(models), access, limits, served.address)
         with pytest.raises(Unavailable, match=f"gRPC on {served.address}: the port is taken"):
             await again.__aenter__()
 
