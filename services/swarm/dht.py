@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from hivemind import DHT, get_dht_time
@@ -137,7 +138,30 @@ def start_client(initial_peers: Sequence[str]) -> DHT:
     """Start a peer that asks others but serves nothing; raises as ``start_peer`` does."""
     if not initial_peers:
         raise InvalidInput("no initial peers are given", "set CALYX_INITIAL_PEERS to a peer of the swarm")
-    return _start(initial_peers, client_mode=True, num_workers=32)
+    dht = _start(initial_peers, client_mode=True, num_workers=32)
+    dht._outer_pipe = OneAtATime(dht._outer_pipe)
+    return dht
+
+
+class OneAtATime:
+    """The pipe to a client's process, for many threads.
+
+    hivemind writes to it from whichever thread asks. The kernel keeps writes apart up to 4096 bytes; a question about
+    the blocks of a large model is longer.
+    """
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def send(self, message: object) -> None:
+        """Write a message, when those of other threads are written."""
+        with self._lock:
+            self._pipe.send(message)
+
+    def close(self) -> None:
+        """Write no more."""
+        self._pipe.close()
 
 
 class SharedClient:

@@ -1,7 +1,9 @@
 """A peer says what is wrong with its addresses, its port and its key, before or instead of libp2p's daemon."""
 
+import multiprocessing
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,14 @@ def test_a_shared_client_is_started_once_and_asks_for_its_peers_at_each_try() ->
     with pytest.raises(Unavailable):
         client.get()
     assert [client.get(), client.get()] == started * 2
+
+
+def test_questions_of_many_threads_reach_the_client_s_process_one_after_another() -> None:
+    reading, writing = multiprocessing.Pipe(duplex=False)
+    pipe = dht.OneAtATime(writing)
+    questions = [bytes([number]) * 100_000 for number in range(8)]
+    with ThreadPoolExecutor(len(questions)) as threads:
+        sent = [threads.submit(pipe.send, question) for question in questions * 4]
+        received = [reading.recv() for _ in sent]
+    assert sorted(received) == sorted(questions * 4)
+    pipe.close()
