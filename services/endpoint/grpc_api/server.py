@@ -76,4 +76,6 @@ def _options(max_message_bytes: int) -> list[tuple[str, int]]:
         # A machine that died without a word holds its answers no longer than over a WebSocket
         ("grpc.keepalive_time_ms", 20_000),
         ("grpc.keepalive_timeout_ms", 20_000),
+        # Nor does a connection that never says what it is for
+        ("grpc.server_handshake_timeout_ms", 20_000),
     ]
