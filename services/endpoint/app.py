@@ -43,7 +43,7 @@ def create_app(settings: EndpointSettings, models: Models, grpc_address: str | N
         settings.speculative_tokens,
         metrics,
     )
-    registry.register(LoadMetrics(scheduler, lambda: {one.name: one.memory_bytes for one in models.served}))
+    registry.register(LoadMetrics(scheduler, models.memory_bytes))
     watch_process(registry)
     access = Access(KeyFile(settings.keys_file), metrics)
     readiness = Readiness(models)
