@@ -5,9 +5,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Page, expect
 
 from services.common.errors import Unavailable
+from services.endpoint.access.keys import KeyFile, KeyRing
 from tests.browser.chat import Chat
 from tests.unit.endpoint.conftest import Servers
 from tests.unit.endpoint.fake_model import FakeModel
@@ -86,29 +87,44 @@ def test_an_endpoint_that_ends_in_the_middle_is_told(chat: Chat, model: FakeMode
     expect(chat.answer).to_have_text("Once")
 
 
-def test_a_key_is_asked_for_and_sent(chat: Chat) -> None:
-    def locked(route: Route) -> None:
-        if route.request.headers.get("authorization") == "Bearer calyx_secret":
-            route.fallback()
-        else:
-            error = {
-                "message": "no API key was sent — ask who runs the endpoint for one",
-                "code": "invalid_api_key",
-            }
-            route.fulfill(status=401, json={"error": error})
-
-    chat.page.route("**/v1/chat/completions", locked)
+def test_a_key_is_asked_for_and_sent(
+    open_page: Callable[..., Page], servers: Servers, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys.json"
+    chat = Chat(open_page(servers(keys_file=file)))
+    expect(chat.standing).to_have_attribute("data-state", "ready")
+    ring, secret = KeyRing().with_key("phone", now=0)
+    KeyFile(file).change(lambda _: ring)
     chat.ask("May I come in?")
     key = chat.page.get_by_label("API key")
     expect(key).to_be_focused()
     chat.press("Cancel")
-    expect(chat.page.get_by_role("alert")).to_contain_text("ask who runs the endpoint")
+    expect(chat.page.get_by_role("alert")).to_contain_text("the endpoint asks for an API key")
+
     chat.press("Enter API key")
-    key.fill("calyx_secret")
+    key.fill("a wrong one")
+    chat.press("Save")
+    expect(key).to_be_focused()
+    key.fill(secret)
     chat.press("Save")
     chat.done()
+
     expect(chat.answer).to_have_text("Once upon a time.")
     expect(chat.questions).to_have_count(1)
+    chat.page.reload()
+    expect(chat.standing).to_have_attribute("data-state", "ready")
+
+
+def test_a_key_is_asked_for_before_anything_is_said(
+    open_page: Callable[..., Page], servers: Servers, tmp_path: Path
+) -> None:
+    file = tmp_path / "keys.json"
+    ring, secret = KeyRing().with_key("phone", now=0)
+    KeyFile(file).change(lambda _: ring)
+    chat = Chat(open_page(servers(keys_file=file)))
+    chat.page.get_by_label("API key").fill(secret)
+    chat.press("Save")
+    expect(chat.standing).to_have_text("Ready, 30 blocks")
 
 
 def test_a_browser_without_room_tells(chat: Chat) -> None:

@@ -24,6 +24,11 @@ def test_every_file_that_the_page_names_is_served(client: TestClient) -> None:
         assert client.get(f"/{name}").status_code == 200, name
 
 
+def test_modules_are_fetched_at_once_and_not_one_after_the_other() -> None:
+    preloaded = set(re.findall(r'rel="modulepreload" href="static/([^"]+)"', PAGE))
+    assert preloaded == {path.name for path in STATIC if path.suffix == ".js"} - {"main.js", "theme.js"}
+
+
 @pytest.mark.parametrize("path", [FOLDER / "index.html", *STATIC], ids=lambda path: path.name)
 def test_no_file_names_another_host(path: Path) -> None:
     addresses = set(re.findall(r"(?:https?:)?//[\w.-]+\.\w+[^\s\"']*", path.read_text()))

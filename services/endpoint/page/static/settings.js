@@ -10,6 +10,7 @@ export function settingsDialog(preferences, saved) {
   const fields = { apiKey: byId("api-key"), system: byId("system"), temperature: byId("temperature"), maxTokens: byId("max-tokens") };
 
   function open(asksKey = false) {
+    if (dialog.open) return; // what is being typed stays
     for (const [name, field] of Object.entries(fields)) field.value = preferences.get(name);
     byId("key-field").hidden = !asksKey && !preferences.get("apiKey");
     dialog.showModal();
