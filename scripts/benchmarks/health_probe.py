@@ -19,16 +19,14 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import psutil
 from hivemind import DHT
 from hivemind.dht import DHTNode
 from hivemind.p2p import PeerID
 from hivemind.proto import runtime_pb2
-from petals.data_structures import RemoteModuleInfo, ServerState
+from petals.data_structures import RemoteSpanInfo, ServerState
 from petals.server.handler import TransformerConnectionHandler
 from petals.utils.dht import _get_remote_module_infos, compute_spans
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
@@ -113,12 +111,7 @@ def _compare(peers: Sequence[str]) -> tuple[float, float]:
 
 def _as_the_reference(table: DHT) -> str:
     """Fetch every block of every model at once, call every server at once, then draw a row for each server."""
-    infos = table.run_coroutine(_fetch_all)
-    spans: list[tuple[PeerID, Any]] = []
-    for first in range(0, len(infos), BLOCKS):
-        spans += compute_spans(infos[first : first + BLOCKS], min_state=ServerState.OFFLINE).items()
-    online = [peer for peer, span in spans if span.state == ServerState.ONLINE]
-    reached = table.run_coroutine(partial(_call_all, peers=online))
+    spans, reached = table.run_coroutine(_fetch_and_call)
     rows = [
         f"<tr><td>{peer}</td>"
         + "".join(f'<td class="{reached.get(peer)}">●</td>' for _ in range(span.start, span.end))
@@ -128,25 +121,29 @@ def _as_the_reference(table: DHT) -> str:
     return "\n".join(rows)
 
 
-async def _fetch_all(dht: DHT, node: DHTNode) -> list[RemoteModuleInfo]:
-    # The keys of so many blocks do not fit into one question through the pipe of hivemind's process
+async def _fetch_and_call(
+    dht: DHT, node: DHTNode
+) -> tuple[list[tuple[PeerID, RemoteSpanInfo]], dict[PeerID, bool]]:
+    # The keys of so many blocks do not fit into a question through the pipe of hivemind's process
     uids = [f"model-{number}-hf.{block}" for number in range(MODELS) for block in range(BLOCKS)]
-    infos: list[RemoteModuleInfo] = await _get_remote_module_infos(dht, node, uids, None, None, latest=True)
-    return infos
+    infos = await _get_remote_module_infos(dht, node, uids, None, None, latest=True)
+    spans: list[tuple[PeerID, RemoteSpanInfo]] = []
+    for first in range(0, len(infos), BLOCKS):
+        spans += compute_spans(infos[first : first + BLOCKS], min_state=ServerState.OFFLINE).items()
+    online = [peer for peer, span in spans if span.state == ServerState.ONLINE]
+    reached = await asyncio.gather(*(_reaches(node, peer) for peer in online))
+    return spans, dict(zip(online, reached, strict=True))
 
 
-async def _call_all(_: DHT, node: DHTNode, peers: list[PeerID]) -> dict[PeerID, bool]:
-    async def call(peer: PeerID) -> bool:
-        try:
-            async with asyncio.timeout(5):
-                stub = TransformerConnectionHandler.get_stub(node.p2p, peer)
-                await stub.rpc_info(runtime_pb2.ExpertUID())
-        except Exception:
-            # As the reference does: whatever happens, the peer is not reached
-            return False
-        return True
-
-    return dict(zip(peers, await asyncio.gather(*map(call, peers)), strict=True))
+async def _reaches(node: DHTNode, peer: PeerID) -> bool:
+    try:
+        async with asyncio.timeout(5):
+            stub = TransformerConnectionHandler.get_stub(node.p2p, peer)
+            await stub.rpc_info(runtime_pb2.ExpertUID())
+    except Exception:
+        # As the reference does: whatever happens, the peer is not reached
+        return False
+    return True
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """``python -m services.health``: read the settings, then watch and serve until stopped."""
 
+import gc
 import logging
 import signal
 import sys
@@ -37,6 +38,8 @@ def main() -> int:
     except CalyxError as error:
         sys.stderr.write(f"health: {error}\n")
         return 1
+    # Else looking for garbage would copy what the DHT's process, which is forked, shares with this one
+    gc.freeze()
     configure(logs)
     logging.getLogger("health").info("starting", extra=settings.describe())
     end_when_left_behind()
@@ -44,7 +47,7 @@ def main() -> int:
     # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
-        create_app(collector, settings.health_certificates_file),
+        create_app(collector, settings.health_certificates_file, settings.health_history_file.parent),
         host=settings.health_host,
         port=settings.health_listen_port,
         log_config=None,

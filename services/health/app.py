@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.health.api.routes import api_router
 from services.health.collector import Collector
-from services.health.exporter import registry_for
+from services.health.exposition import Exposition
 from services.health.page.events import events_router
 from services.health.page.routes import STATIC, page_router
 
@@ -49,12 +49,13 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers)
 
 
-def create_app(collector: Collector, certificates: Path) -> FastAPI:
+def create_app(collector: Collector, certificates: Path, disk: Path) -> FastAPI:
     """Return the application.
 
     Args:
         collector: is started and closed by it.
         certificates: see :class:`services.health.certificates.CertificateMetrics`.
+        disk: see :class:`services.health.disk.DiskMetrics`.
     """
 
     @asynccontextmanager
@@ -65,6 +66,9 @@ def create_app(collector: Collector, certificates: Path) -> FastAPI:
         with suppress(asyncio.CancelledError):
             await looking
         await collector.close()
+
+    exposition = Exposition(certificates, disk)
+    collector.prepare = exposition.prepare
 
     # FastAPI's own documentation pages load their scripts from another host.
     app = FastAPI(
@@ -77,7 +81,7 @@ def create_app(collector: Collector, certificates: Path) -> FastAPI:
     )
 
     app.add_middleware(SecurityHeaders)
-    app.include_router(api_router(collector, registry_for(lambda: collector.knowledge, certificates)))
+    app.include_router(api_router(collector, exposition))
     app.include_router(page_router(collector))
     app.include_router(events_router(collector))
     app.mount("/static", StaticFiles(directory=STATIC))

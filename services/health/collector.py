@@ -75,6 +75,8 @@ class Knowledge:
 class Collector:
     """Reads the directory once a period, calls who says online, and connects anew when nothing answers.
 
+    ``prepare`` is called with what is going to be known, in the thread that looks, before others see it.
+
     Args:
         connect: opens the directory; blocking, called again after each failure.
         period: seconds from the begin of a look to that of the next.
@@ -92,6 +94,7 @@ class Collector:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self.knowledge = Knowledge()
+        self.prepare: Callable[[Knowledge], None] = lambda _: None
         self.period = period
         self.history = history
         self.clock = clock
@@ -130,8 +133,10 @@ class Collector:
         except Exception as error:
             # Whatever a peer or a library did, the page must go on saying what is known.
             reason = _one_line(error)
-            self._publish(replace(self.knowledge, error=reason, errors=self.knowledge.errors + 1))
             log.warning("the swarm did not answer", extra={"reason": reason})
+            failed = replace(self.knowledge, error=reason, errors=self.knowledge.errors + 1)
+            await loop.run_in_executor(self._thread, self.prepare, failed)
+            self._publish(failed)
             await loop.run_in_executor(self._thread, self._disconnect)
             raise
 
@@ -188,7 +193,7 @@ class Collector:
         reading = self._directory.look()
         now = self.clock()
         self._attendance.note(reading.models, now)
-        return reading, Knowledge(
+        knowledge = Knowledge(
             take_snapshot(reading.models, now, self._observations()),
             max(0.0, now - started),
             dict(reading.entrances),
@@ -197,6 +202,8 @@ class Collector:
             errors=self.knowledge.errors,
             rejected=dict(Counter(self.knowledge.rejected) + Counter(reading.rejected)),
         )
+        self.prepare(knowledge)
+        return reading, knowledge
 
     def _call(self, reading: "Reading", knowledge: Knowledge) -> Knowledge:
         """Call servers; return the knowledge with what they answered, or the same if that changes nothing."""
@@ -210,6 +217,7 @@ class Collector:
         if chosen and self._reachability.learn(directory.reach(chosen)):
             snapshot = take_snapshot(reading.models, snapshot.taken_at, self._observations())
             knowledge = replace(knowledge, snapshot=snapshot)
+            self.prepare(knowledge)
         self.history.record(snapshot.models, snapshot.taken_at)
         return knowledge
 

@@ -2,13 +2,10 @@
 
 from collections.abc import Callable, Iterator
 from itertools import islice
-from pathlib import Path
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from services.health.certificates import CertificateMetrics
 from services.health.collector import Knowledge
 from services.health.server_metrics import server_metrics
 from services.health.snapshot import STATES, Model, Server, Snapshot
@@ -107,16 +104,3 @@ def _model_metrics(snapshot: Snapshot) -> Iterator[Metric]:
         throughput.add_metric([model.name], min(model.throughputs))
         healthy.add_metric([model.name], float(model.healthy))
     yield from (servers, held, blocks, online, single, replicas, throughput, healthy)
-
-
-def registry_for(knowledge: Callable[[], Knowledge], certificates: Path) -> CollectorRegistry:
-    """Return a registry that holds these metrics and nothing else.
-
-    Args:
-        knowledge: what the collector knows now.
-        certificates: see :class:`services.health.certificates.CertificateMetrics`.
-    """
-    registry = CollectorRegistry()
-    registry.register(SwarmMetrics(knowledge))
-    registry.register(CertificateMetrics(certificates))
-    return registry

@@ -28,7 +28,10 @@ class HealthServer:
         self.directory = directory
         self.collector = Collector(directory.connect, 0.2, History(Path(":memory:")))
         config = uvicorn.Config(
-            create_app(self.collector, Path("/none")), port=0, log_config=None, timeout_graceful_shutdown=1
+            create_app(self.collector, Path("/none"), Path("/none")),
+            port=0,
+            log_config=None,
+            timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=lambda: asyncio.run(self._server.serve()), daemon=True)

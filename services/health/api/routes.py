@@ -5,13 +5,14 @@ from typing import Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from services.common.errors import InvalidInput, Unavailable
 from services.health.api.petals_state import petals_state
 from services.health.api.schema import HistoryPoint, Reach, SwarmState
 from services.health.api.state import state_document
 from services.health.collector import Collector
+from services.health.exposition import Exposition
 
 _UNSEEN: dict[int | str, dict[str, Any]] = {
     503: {"description": "The swarm was not seen yet; the same shape."}
@@ -21,7 +22,7 @@ _METRICS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def api_router(collector: Collector, registry: CollectorRegistry) -> APIRouter:
+def api_router(collector: Collector, exposition: Exposition) -> APIRouter:
     """Return the routes for programs."""
     router = APIRouter()
 
@@ -74,7 +75,7 @@ def api_router(collector: Collector, registry: CollectorRegistry) -> APIRouter:
     @router.get("/metrics", response_class=Response, responses=_METRICS, summary="Metrics for Prometheus")
     @router.get("/api/prometheus", response_class=Response, responses=_METRICS, summary="The same")
     def metrics() -> Response:
-        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(exposition.text(collector.knowledge), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
     @router.get("/healthz", response_class=PlainTextResponse, summary="Whether the swarm was seen lately")
     def healthz() -> PlainTextResponse:

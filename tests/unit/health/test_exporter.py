@@ -2,16 +2,21 @@
 
 import math
 import re
+from pathlib import Path
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from services.common.errors import Unavailable
 from services.common.server_figures import GpuFigures, ServerFigures
-from services.health.exporter import MAX_SERVERS, registry_for
+from services.health.certificates import CertificateMetrics
+from services.health.disk import DiskMetrics
+from services.health.exporter import MAX_SERVERS, SwarmMetrics
+from services.health.exposition import Exposition
 from tests.unit.health.swarm_fakes import SILENT, model, server
 
+DOCS = Path(__file__).parents[3] / "docs"
 HUB = "https://huggingface.co/owner/name"
 
 
@@ -21,8 +26,12 @@ def certificates(tmp_path):
 
 
 @pytest.fixture
-def registry(collector, certificates):
-    return registry_for(lambda: collector.knowledge, certificates)
+def registry(collector, certificates, tmp_path):
+    registry = CollectorRegistry()
+    registry.register(SwarmMetrics(lambda: collector.knowledge))
+    registry.register(CertificateMetrics(certificates))
+    registry.register(DiskMetrics(tmp_path))
+    return registry
 
 
 async def test_describes_each_model(collector, directory, registry):
@@ -184,3 +193,49 @@ async def test_names_follow_prometheus_conventions(collector, directory, registr
         assert family.documentation.endswith(".")
         assert not family.name.endswith(("_total", "_sum", "_count", "_bucket"))
         assert not re.search("_(ms|minutes|kilobytes|percent)$", family.name)
+
+
+def test_says_how_full_the_disk_is(registry, tmp_path):
+    free = registry.get_sample_value("calyx_disk_free_bytes")
+    assert 0 < free <= registry.get_sample_value("calyx_disk_bytes")
+    assert list(DiskMetrics(tmp_path / "none").collect()) == []
+
+
+async def test_the_text_is_there_before_the_look_is_known(collector, directory, certificates, tmp_path):
+    exposition = Exposition(certificates, tmp_path)
+    prepared = []
+    collector.prepare = lambda knowledge: prepared.append(knowledge) or exposition.prepare(knowledge)
+    directory.records = [model(server())]
+    await collector.update()
+    assert prepared == [collector.knowledge]
+    directory.failure = SILENT
+    with pytest.raises(Unavailable):
+        await collector.update()
+    assert prepared[-1] is collector.knowledge
+    text = exposition.text(collector.knowledge).decode()
+    assert "calyx_collector_errors_total 1.0" in text
+    assert "calyx_disk_bytes" in text
+    assert 'calyx_model_healthy{model="tiny-hf"} 1.0' in text
+
+
+async def test_alerts_and_documents_name_metrics_that_are_there(collector, directory, certificates, registry):
+    gpu = GpuFigures(name="a", memory_used_bytes=1, memory_total_bytes=2, utilization=0.5)
+    directory.records = [model(server(figures=ServerFigures(gpus=[gpu])))]
+    directory.entrances = {"first": None}
+    certificates.write_text('{"node": 2000000000.0}')
+    await collector.update()
+    exposed = {
+        word
+        for line in generate_latest(registry).decode().splitlines()
+        if line.startswith("# TYPE ")
+        for word in line.split()[2:3]
+    }
+    for path in ("monitoring/alerts.yml", "monitoring/alerts.test.yml", "health.md"):
+        named = set(re.findall(r"\bcalyx_[a-z_]+[a-z]", (DOCS / path).read_text()))
+        assert named
+        assert named <= exposed, path
+    documented = set(re.findall(r"\bcalyx_[a-z_]+[a-z]", (DOCS / "health.md").read_text()))
+    assert exposed - documented == {
+        "calyx_server_forward_requests_per_second",
+        "calyx_server_network_requests_per_second",
+    }, "which the table shortens"

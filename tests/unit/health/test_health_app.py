@@ -18,7 +18,7 @@ STATE_KEYS = SwarmState.model_fields.keys()
 @pytest.fixture
 def client(collector) -> TestClient:
     """A client of an application whose loop is not started, so that each test looks when it wants to."""
-    return TestClient(create_app(collector, Path("/none")))
+    return TestClient(create_app(collector, Path("/none"), Path("/none")))
 
 
 def test_before_the_first_look_everything_says_so(client):
@@ -172,7 +172,7 @@ def test_metrics_are_in_prometheus_text_format(client):
 
 def test_the_loop_runs_while_the_application_does(collector, directory):
     directory.records = [model(server())]
-    with TestClient(create_app(collector, Path("/none"))) as client:
+    with TestClient(create_app(collector, Path("/none"), Path("/none"))) as client:
         # The first look is on its way; a look of our own, queued behind it, ends after it.
         client.portal.call(collector.update)
         assert client.get("/healthz").status_code == 200

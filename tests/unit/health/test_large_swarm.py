@@ -3,11 +3,11 @@
 import json
 
 import pytest
-from prometheus_client import generate_latest
 
 from services.health.api.petals_state import petals_state
 from services.health.api.state import state_document
-from services.health.exporter import MAX_SERVERS, registry_for
+from services.health.exporter import MAX_SERVERS
+from services.health.exposition import Exposition
 from services.health.page.render import render_page
 from services.swarm.records import ModelRecord
 from tests.unit.health.swarm_fakes import model, server
@@ -44,7 +44,7 @@ async def test_answers_are_bounded(collector, directory, tmp_path, models, serve
     assert len(render_page(knowledge, 10.0, now)) < 4 * MB
     assert len(json.dumps(state_document(knowledge, 10.0, now))) < 8 * MB
     assert len(json.dumps(petals_state(knowledge, 10.0))) < 10 * MB
-    exposed = generate_latest(registry_for(lambda: knowledge, tmp_path / "none")).decode()
+    exposed = Exposition(tmp_path / "none", tmp_path).text(knowledge).decode()
     assert exposed.count("calyx_server_blocks{") == min(models * servers, MAX_SERVERS)
     assert len(exposed) < 3 * MB
     assert all(len(called) <= 128 for called in directory.called)

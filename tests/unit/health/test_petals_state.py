@@ -101,7 +101,7 @@ async def test_a_paused_server_is_offline_to_those_who_know_no_pause(collector, 
 
 
 async def test_has_one_shape_before_the_swarm_was_seen_and_after(collector, directory, tmp_path):
-    client = TestClient(create_app(collector, tmp_path / "none"))
+    client = TestClient(create_app(collector, tmp_path / "none", tmp_path))
     before = client.get("/api/v1/state")
     await collector.update()
     after = client.get("/api/v1/state")
