@@ -8,7 +8,6 @@ crosses to this one.
 import asyncio
 import math
 import random
-import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -53,7 +52,6 @@ class Directory:
     def __init__(self, initial_peers: Sequence[str], dht: DHT | None = None) -> None:
         self._shares_dht = dht is not None
         self._dht = dht or start_client(initial_peers)
-        self._lock = threading.Lock()
         self._with_servers: frozenset[str] = frozenset()
 
     def read(self) -> list[ModelRecord]:
@@ -95,9 +93,7 @@ class Directory:
 
     def _ask(self, question: Callable[[DHT, DHTNode], Awaitable[_Answer]], limit: float) -> _Answer:
         try:
-            # Two threads that write to the pipe of the DHT's process would mix their questions
-            with self._lock:
-                future = self._dht.run_coroutine(question, return_future=True)
+            future = self._dht.run_coroutine(question, return_future=True)
             answer: _Answer = future.result(limit)
             return answer
         except (TimeoutError, OSError) as error:
