@@ -18,6 +18,7 @@ from services.endpoint.metrics import EndpointMetrics, LoadMetrics, metrics_rout
 from services.endpoint.model_status import model_status_router
 from services.endpoint.models import Models
 from services.endpoint.openai.router import openai_router
+from services.endpoint.openapi import DocumentedApi
 from services.endpoint.page.routes import PageFiles, page_router
 from services.endpoint.petals_http import petals_http_router
 from services.endpoint.petals_ws import petals_ws_router
@@ -56,8 +57,7 @@ def create_app(settings: EndpointSettings, models: Models, grpc_address: str | N
             await scheduler.close()
         await asyncio.to_thread(models.close)
 
-    # FastAPI's own documentation pages load their scripts from another host.
-    app = FastAPI(title="Calyx endpoint", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
+    app = DocumentedApi(title="Calyx endpoint", lifespan=lifespan)
     # What is added last comes first: nothing reads the body of a caller who is not let in.
     app.add_middleware(
         BoundedBodies,
