@@ -5,6 +5,7 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
@@ -209,3 +210,23 @@ def test_who_is_refused_at_the_door_is_counted(
 
     assert value(client, "errors_total", kind="too_large") == 1
     assert value(client, "errors_total", kind="unauthorized") == 1
+
+
+def test_the_document_names_each_of_them(client: TestClient) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "endpoint.md").read_text()
+    table = text.partition("## Metrics")[2].partition("\n## ")[0]
+    named = {name for line in table.splitlines() if line.startswith("| `") for name in cells(line)}
+    client.post(POST, json=ASK)
+    scraped = scrape(client).values()
+
+    assert named == {
+        one.name.removeprefix("calyx_endpoint_") + ("_total" if one.type == "counter" else "")
+        for one in scraped
+        # The parser takes the times at which metrics were made for metrics of their own
+        if one.name.startswith("calyx_endpoint_") and not one.name.endswith("_created")
+    }
+
+
+def cells(line: str) -> list[str]:
+    """Return the names in the first cell of a row."""
+    return re.findall(r"`([a-z0-9_]+)`", line.split("|")[1])

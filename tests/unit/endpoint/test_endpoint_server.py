@@ -66,6 +66,12 @@ def test_the_form_example_of_the_document_runs(listen: Callable[..., str]) -> No
     assert answer.json()["outputs"] == "Once upon a time."
 
 
+def test_the_json_example_of_the_document_runs(listen: Callable[..., str]) -> None:
+    (body,) = re.findall(r"-d '(\{.*\})'", examples("bash")[1])
+    answer = httpx.post(f"http://{listen()}/api/v1/generate", json={**json.loads(body), "model": NAME})
+    assert answer.json()["outputs"] == "Once upon a time."
+
+
 async def test_a_message_far_over_the_limit_ends_the_connection_alone(listen: Callable[..., str]) -> None:
     address = listen(max_message_bytes=1024)
     async with connect(f"ws://{address}/api/v2/generate") as socket:

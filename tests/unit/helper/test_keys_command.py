@@ -2,13 +2,15 @@
 
 import argparse
 import json
+import re
+import shlex
 from typing import Any
 
 import pytest
 
 from scripts.helper.arguments import build_parser
 from scripts.helper.commands.keys import Keys, render
-from scripts.helper.context import Context
+from scripts.helper.context import ROOT, Context
 from scripts.helper.one_off import Surroundings
 from scripts.helper.pools import Pool
 from scripts.helper.shell import Finished
@@ -95,3 +97,12 @@ def test_keys_are_shown_one_a_line() -> None:
 
     assert heading.split("  ")[0] == "NAME"
     assert line.split() == ["batch", "2027-01-15", "08:00:00", "UTC", "never", "60", "any"]
+
+
+def test_the_commands_of_the_document_are_understood() -> None:
+    text = (ROOT / "docs" / "endpoint.md").read_text()
+    lines = re.findall(r"^\./scripts/calyx (keys .*)$", text, re.MULTILINE)
+
+    actions = {build_parser().parse_args(shlex.split(line, comments=True)).action for line in lines}
+
+    assert actions == {"create", "list", "revoke", "off"}
