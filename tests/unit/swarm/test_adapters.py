@@ -20,6 +20,7 @@ from services.swarm.serving.batching_pool import BatchingPool
 from services.swarm.serving.packed_check import differs_in_batches
 from services.swarm.serving.pool import _pack, _unpack
 from services.swarm.serving.scheduler import Step
+from services.swarm.serving.usage import Usage
 from tests.unit.swarm.batch_server import ALL, BUDGET, CPU, HIDDEN, Parts, Server, make_parts, make_server
 from tests.unit.swarm.served import FakeMemory
 from tests.unit.swarm.tiny_adapters import save_tiny_adapter
@@ -223,7 +224,7 @@ def test_an_adapter_that_was_not_loaded_is_refused_with_those_that_were(parts: P
 
 def test_a_task_runs_with_the_adapter_of_its_request(server: Server, parts: Parts) -> None:
     backends = {f"model.{index}": backend_of(parts, index) for index in ALL}
-    pool = BatchingPool(backends, server.scheduler, max_task_tokens=64, device=CPU)
+    pool = BatchingPool(backends, server.scheduler, Usage(len(ALL)), max_task_tokens=64, device=CPU)
     hidden = torch.randn(1, 5, HIDDEN)
     futures: dict[str | None, Future[list[torch.Tensor]]] = {adapter: Future() for adapter in (POET, None)}
     for number, (adapter, future) in enumerate(futures.items()):
