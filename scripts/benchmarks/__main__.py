@@ -1,4 +1,4 @@
-"""``./scripts/bench [stack|stream|pool|engine|health …]``: print a table, leave figures in artifacts/."""
+"""``./scripts/bench [stack|stream|endpoint|pool|engine|health …]``: print a table, leave figures in artifacts/."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from scripts.benchmarks import engine, health, pool, stack, stream
+from scripts.benchmarks import endpoint, engine, health, pool, stack, stream
 from scripts.benchmarks.figures import Figure, table
 from services.common.errors import CalyxError
 
@@ -14,11 +14,12 @@ _ROOT = Path(__file__).resolve().parents[2]
 _BENCHMARKS: dict[str, Callable[[Path, str], list[Figure]]] = {
     "stack": stack.measure,
     "stream": stream.measure,
+    "endpoint": endpoint.measure,
     "pool": pool.measure,
     "engine": engine.measure,
     "health": health.measure,
 }
-_WITHOUT_A_MODEL = ("stack", "stream", "pool")
+_WITHOUT_A_MODEL = ("stack", "stream", "endpoint", "pool")
 """What runs when nothing is named: images carry their model, processes on this machine must be given one."""
 
 
@@ -26,7 +27,7 @@ def main() -> int:
     """Run what the command line names, all benchmarks that need no model when it names none."""
     parser = argparse.ArgumentParser(prog="./scripts/bench", description=__doc__)
     parser.add_argument(
-        "benchmark", nargs="*", choices=[*_BENCHMARKS, []], help="default: stack, stream and pool"
+        "benchmark", nargs="*", choices=[*_BENCHMARKS, []], help="default: stack, stream, endpoint and pool"
     )
     parser.add_argument("--project", default="calyx", help="Compose project name (default: calyx)")
     arguments = parser.parse_args()

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, DynamicCache
 from websockets.sync.client import connect
 
 from services.common.settings import SwarmSettings
-from services.swarm.model import SwarmModel
+from services.swarm.model import COMPUTING, SwarmModel
 
 PROMPT = "Once upon a time, in a small village by the sea,"
 NEW_TOKENS = 48
@@ -61,7 +61,7 @@ def main() -> None:
     ways: dict[str, Callable[[], int]] = {
         "endpoint": lambda: through_endpoint(swarm.name),
         "session": lambda: asyncio.run(through_session(swarm, prompt)),
-        "plain": lambda: by_itself(plain, prompt),
+        "plain": lambda: COMPUTING.submit(by_itself, plain, prompt).result(),
     }
     speeds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(ROUNDS + 1):
