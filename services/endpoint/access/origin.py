@@ -3,9 +3,15 @@
 The endpoint listens on the user's own machine and asks for no password, so without this any page that the
 user visits could open a WebSocket to ``localhost`` and compute with the user's swarm: browsers apply the
 same-origin rule to neither WebSockets nor plain forms. Programs send no ``Origin`` and pass.
+
+A name proves nothing: its owner may let it point to this machine once the page is loaded (DNS rebinding), and the
+browser then takes page and endpoint for one origin. So the endpoint's own pages are those of ``localhost`` and of
+bare addresses, which nobody can point elsewhere; another name that the endpoint has is listed like any origin.
 """
 
+import ipaddress
 from collections.abc import Collection
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -42,4 +48,15 @@ class SameOrigin:
         origin = headers.get("origin")
         if origin is None or origin in self._allowed:
             return True
-        return origin.partition("://")[2] == headers.get("host", "")
+        return origin.partition("://")[2] == headers.get("host", "") and _names_this_machine(origin)
+
+
+def _names_this_machine(origin: str) -> bool:
+    try:
+        host = urlsplit(origin).hostname or ""
+        if host == "localhost":
+            return True
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -222,8 +222,23 @@ def test_a_page_of_another_origin_is_kept_out(serve: Callable[..., TestClient], 
         answer = client.post(PATH, json=ASK, headers={"origin": origin})
         assert answer.status_code == 403
         assert "CALYX_ALLOWED_ORIGINS" in answer.text
-    for origin in ("http://testserver", "https://friend.example"):
+    client.headers["host"] = "localhost:8000"
+    for origin in ("http://localhost:8000", "https://friend.example"):
         answer = client.post(PATH, json=ASK, headers={"origin": origin})
         assert answer.status_code == 200
         assert "access-control-allow-origin" not in answer.headers
     assert len(model.sessions) == 2
+
+
+@pytest.mark.parametrize("host", ["evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example"])
+def test_a_page_whose_name_was_pointed_to_this_machine_is_kept_out(client: TestClient, host: str) -> None:
+    answer = client.post(PATH, json=ASK, headers={"host": host, "origin": f"http://{host}"})
+    assert answer.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "127.0.0.1:8000", "[::1]:8000", "10.42.0.1:8000"]
+)
+def test_a_page_of_the_endpoint_itself_may_call_it(client: TestClient, host: str) -> None:
+    answer = client.post(PATH, json=ASK, headers={"host": host, "origin": f"http://{host}"})
+    assert answer.status_code == 200

@@ -203,5 +203,7 @@ def test_a_page_of_another_origin_is_kept_out(client: TestClient, model: FakeMod
         client.websocket_connect(PATH, headers={"origin": "https://evil.example"}),
     ):
         pytest.fail("connected")
-    with client.websocket_connect(PATH, headers={"origin": "http://testserver"}) as socket:
+    with client.websocket_connect(
+        PATH, headers={"host": "localhost", "origin": "http://localhost"}
+    ) as socket:
         assert say(socket, **OPEN) == {"ok": True}
