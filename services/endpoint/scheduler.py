@@ -11,6 +11,7 @@ from services.endpoint.conversation import Conversation, Plan, Request
 from services.endpoint.errors import OutOfTime, presentable
 from services.endpoint.generation import Chunk, Generation
 from services.endpoint.observing import NobodyWatches, Observer, Watch
+from services.endpoint.places import Places
 
 logger = logging.getLogger(__name__)
 
@@ -38,11 +39,8 @@ class Scheduler:
     ) -> None:
         self._observer = observer or NobodyWatches()
         self._speculative_tokens = speculative_tokens
-        self._max_running, self._max_waiting = max_running, max_waiting
         self._time_limit = time_limit
-        self._slots = asyncio.Semaphore(max_running)
-        self.waiting = 0
-        """How many requests wait for a place."""
+        self._places, self._most = Places(max_running, max_waiting), max_running + max_waiting
         self._running: dict[asyncio.Task[None], Conversation] = {}
         self._closing: set[asyncio.Task[None]] = set()
         self._open: set[Conversation] = set()
@@ -50,7 +48,12 @@ class Scheduler:
     @property
     def has_place(self) -> bool:
         """Whether a request would start at once."""
-        return not self._slots.locked()
+        return self._places.free > 0
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a place."""
+        return self._places.waiting
 
     @property
     def running(self) -> int:
@@ -63,21 +66,21 @@ class Scheduler:
         return len(self._open)
 
     def require_places(self, count: int) -> None:
-        """Check that so many requests of one caller may run or wait now.
+        """Check that so many requests of one caller may run or wait now; whether one may is for ``run`` to say.
 
         Raises:
             InvalidInput: they never may, all at once.
             Refused: too many are waiting already.
         """
-        places = self._max_running + self._max_waiting
-        if count > places:
-            raise InvalidInput(f"{count} answers at once are too many for {places} places", "ask for fewer")
-        free = places - len(self._running) - self.waiting
-        if count > free:
-            several = Refused(
-                f"{free} of {places} places are free, {count} are needed", "try again in a few seconds"
+        if count > self._most:
+            raise InvalidInput(
+                f"{count} answers at once are too many for {self._most} places", "ask for fewer"
             )
-            raise several if count > 1 else self._full()
+        free = self._most - len(self._running) - self.waiting
+        if count > max(free, 1):
+            raise Refused(
+                f"{free} of {self._most} places are free, {count} are needed", "try again in a few seconds"
+            )
 
     async def run(self, conversation: Conversation, request: Request) -> AsyncGenerator[Chunk]:
         """Yield the pieces of an answer; the last one has ``finish`` set.
@@ -105,7 +108,7 @@ class Scheduler:
         try:
             async with asyncio.timeout_at(deadline):
                 plan = await asyncio.to_thread(conversation.plan, request)
-                await self._enter()
+                await self._places.take()
         except TimeoutError:
             raise self._out_of_time() from None
 
@@ -170,18 +173,9 @@ class Scheduler:
         if last := [*running, *self._closing]:
             await asyncio.wait(last, timeout=_GRACE_SECONDS)
 
-    async def _enter(self) -> None:
-        if not self.has_place and self.waiting >= self._max_waiting:
-            raise self._full()
-        self.waiting += 1
-        try:
-            await self._slots.acquire()
-        finally:
-            self.waiting -= 1
-
     def _leave(self, worker: asyncio.Task[None]) -> None:
         del self._running[worker]
-        self._slots.release()
+        self._places.give_back()
 
     async def _work(
         self,
@@ -223,11 +217,6 @@ class Scheduler:
         task = asyncio.get_running_loop().create_task(work)
         self._closing.add(task)  # the loop itself keeps no task alive
         task.add_done_callback(self._closing.discard)
-
-    def _full(self) -> Refused:
-        return Refused(
-            f"all places are taken and {self.waiting} requests wait already", "try again in a few seconds"
-        )
 
     def _out_of_time(self) -> OutOfTime:
         return OutOfTime(

@@ -37,8 +37,10 @@ class _Use:
 class Ticket:
     """The right to be served, as a context manager: leaving it makes room for the key's next request."""
 
-    def __init__(self, access: "Access", key: str | None, use: _Use | None) -> None:
+    def __init__(self, access: "Access", key: str | None, use: _Use | None, owner: str | None) -> None:
         self._access, self._key, self._use = access, key, use
+        self.owner = owner
+        """The name of the key; None where none is asked for."""
         if use is not None:
             use.open += 1
 
@@ -121,7 +123,7 @@ class Access:
 
     def _admit(self, key: str | None) -> Ticket:
         if not self._ring_now().required:
-            return Ticket(self, None, None)
+            return Ticket(self, None, None, None)
         record = self._record(key)
         use = self._uses.setdefault(record.hash, _Use())
         if record.concurrency is not None and use.open >= record.concurrency:
@@ -129,7 +131,7 @@ class Access:
                 f"the API key {record.name} is used {use.open} times at once, and is good for no more",
                 "wait for an answer, or ask for a key with a higher limit",
             )
-        return Ticket(self, key, use)
+        return Ticket(self, key, use, record.name)
 
     def _spend(self, key: str | None) -> None:
         if not self._ring_now().required:

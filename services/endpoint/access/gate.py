@@ -7,6 +7,7 @@ from starlette.websockets import WebSocket
 from services.common.errors import CalyxError
 from services.endpoint.access.admission import Access, Ticket
 from services.endpoint.access.refusal import refusal
+from services.endpoint.places import CALLER
 
 SUBPROTOCOL = "calyx"
 _KEY_SUBPROTOCOL = f"{SUBPROTOCOL}.key."
@@ -42,6 +43,7 @@ class KeyGate:
             except CalyxError as error:
                 await _refuse(error, scope, receive, send)
                 return
+            CALLER.set(ticket.owner or _address(scope))
             scope[_TICKET] = ticket
             await self._app(scope, receive, send)
 
@@ -50,6 +52,11 @@ def ticket_of(scope: Scope) -> Ticket:
     """Return the ticket of a connection, which counts each request that comes over it."""
     ticket: Ticket = scope[_TICKET]
     return ticket
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return str(client[0]) if client else ""
 
 
 def _is_public(path: str) -> bool:

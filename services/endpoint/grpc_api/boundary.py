@@ -10,6 +10,7 @@ from google.protobuf.message import DecodeError
 from services.common.errors import CalyxError, InvalidInput, Refused, Unavailable
 from services.endpoint.access.admission import Access
 from services.endpoint.errors import OutOfTime, Unauthorized, UnknownModel, presentable
+from services.endpoint.places import CALLER
 
 _CODES: tuple[tuple[type[CalyxError], grpc.StatusCode], ...] = (
     (UnknownModel, grpc.StatusCode.NOT_FOUND),
@@ -76,6 +77,8 @@ def _admitted(context: grpc.aio.ServicerContext, access: Access | None) -> Itera
     found = next((value for name, value in metadata if name == "authorization"), None)
     with access.admit(found if isinstance(found, str) else None) as ticket:
         ticket.spend()
+        # An address looks like ipv4:127.0.0.1:50000
+        CALLER.set(ticket.owner or context.peer().partition(":")[2].rpartition(":")[0])
         yield
 
 
