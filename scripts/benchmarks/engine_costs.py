@@ -1,5 +1,6 @@
 """How much processor time a token takes, and where: in blocks, in handlers, in libp2p's daemons, in the client."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -18,12 +19,14 @@ def _seconds(process: psutil.Process) -> float:
 def _by_role(servers: Sequence[Room]) -> dict[str, float]:
     """Return seconds that the processes of servers and of this client have computed so far.
 
-    A server's first process runs the blocks; its other Python processes are its handlers and its DHT.
+    A server's first process runs the blocks; its other Python processes are its handlers and its DHT. Servers are
+    children of this process too, those of other swarms included: what belongs to the client is in its own session.
     """
     own = psutil.Process()
     seconds = dict.fromkeys(ROLES, 0.0)
     for process in (own, *own.children(recursive=True)):
-        seconds["libp2p" if process.name() == "p2pd" else "client"] += _seconds(process)
+        if os.getsid(process.pid) == os.getsid(own.pid):
+            seconds["libp2p" if process.name() == "p2pd" else "client"] += _seconds(process)
     for server in servers:
         for process in server.members():
             role = "handlers"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 
 import torch
 
@@ -26,6 +27,34 @@ class Piece:
         """Return how many tokens the row holds when these have come."""
         return self.position + self.tokens
 
+    def first_key(self, window: int | None) -> int:
+        """Return the first place of the row that its tokens see, if each sees ``window`` places at most."""
+        return 0 if window is None else max(0, self.position + 1 - window)
+
+
+@dataclass(frozen=True)
+class Short:
+    """Single tokens of short texts, whose keys are copied to lie side by side, filled up to one length.
+
+    Attributes:
+        rows: where the tokens stand in the batch, [texts].
+        slots: where in the arena their keys are, [texts, length]; a text's last one stands in for those it has not.
+        mask: what is added to scores, [texts, 1, 1, length]: zero, or minus infinity where a text has no key.
+    """
+
+    rows: torch.Tensor
+    slots: torch.Tensor
+    mask: torch.Tensor
+
+    def copy_of(self, arena: torch.Tensor) -> torch.Tensor:
+        """Return these texts' part of [tokens, kv heads, head size] as [texts, kv heads, length, head size]."""
+        copied = arena.index_select(0, self.slots.flatten())
+        return copied.view(*self.slots.shape, *arena.shape[1:]).transpose(1, 2)
+
+
+Others = Sequence[tuple[int, Piece]]
+"""Pieces whose keys stay where they are, each with the place of its first token in the batch."""
+
 
 class Batch:
     """Which row each token of a batch belongs to.
@@ -34,11 +63,15 @@ class Batch:
         pieces: in the order of their tokens.
         dtype: type of the hidden states.
         device: where they are.
+        copies_keys: whether short texts may be filled up to one length, which shows in the last bits of a result.
     """
 
-    def __init__(self, pieces: Sequence[Piece], dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, pieces: Sequence[Piece], dtype: torch.dtype, device: torch.device, *, copies_keys: bool = True
+    ) -> None:
         self.pieces = tuple(pieces)
-        self._dtype, self._device = dtype, device
+        self._dtype, self._device, self._copies_keys = dtype, device, copies_keys
+        self._divided: dict[tuple[int, int | None], tuple[Short | None, Others]] = {}
         self._masks: dict[tuple[Piece, int | None], torch.Tensor] = {}
 
     @cached_property
@@ -53,12 +86,46 @@ class Batch:
         starts = [piece.start for piece in self.pieces for _ in range(piece.tokens)]
         return self.positions[0] + torch.tensor(starts, device=self._device)
 
-    def mask(self, piece: Piece, first: int, window: int | None) -> torch.Tensor:
-        """Return what is added to a piece's scores, [tokens, keys from ``first`` on]: zero, or minus infinity."""
+    def short_and_others(self, longest: int, window: int | None) -> tuple[Short | None, Others]:
+        """Tell single tokens that see ``longest`` keys at most from all others; no less than two are worth copying.
+
+        Args:
+            longest: the most keys of a text that are copied.
+            window: how many of the last tokens a token sees, itself included; None for all.
+        """
+        if (key := (longest, window)) not in self._divided:
+            places = [0, *accumulate(piece.tokens for piece in self.pieces)]
+            placed = list(zip(places, self.pieces, strict=False))
+            short = [
+                (place, piece)
+                for place, piece in placed
+                if self._copies_keys and piece.tokens == 1 and piece.end - piece.first_key(window) <= longest
+            ]
+            if len(short) < 2:
+                self._divided[key] = None, placed
+            else:
+                self._divided[key] = (
+                    self._side_by_side(short, window),
+                    [one for one in placed if one not in short],
+                )
+        return self._divided[key]
+
+    def _side_by_side(self, placed: Others, window: int | None) -> Short:
+        lengths = torch.tensor([[piece.end - piece.first_key(window)] for _, piece in placed])
+        starts = torch.tensor([[piece.start + piece.first_key(window)] for _, piece in placed])
+        places = torch.arange(int(lengths.max()))[None]
+        mask = torch.zeros(len(placed), places.shape[1], dtype=self._dtype)
+        mask.masked_fill_(places >= lengths, float("-inf"))
+        slots = starts + torch.minimum(places, lengths - 1)
+        rows = torch.tensor([place for place, _ in placed])
+        return Short(rows.to(self._device), slots.to(self._device), mask[:, None, None].to(self._device))
+
+    def mask(self, piece: Piece, window: int | None) -> torch.Tensor:
+        """Return what is added to a piece's scores, [tokens, keys from its first on]: zero, or minus infinity."""
         key = (piece, window)
         if key not in self._masks:
             queries = torch.arange(piece.position, piece.end, device=self._device)[:, None]
-            keys = torch.arange(first, piece.end, device=self._device)[None]
+            keys = torch.arange(piece.first_key(window), piece.end, device=self._device)[None]
             hidden = keys > queries
             if window is not None:
                 hidden |= keys <= queries - window
