@@ -58,10 +58,15 @@ def build_parser() -> argparse.ArgumentParser:
         )
 
     command = add(
-        "up", "set up what is missing, start the stack and wait for the model", "up", "up --yes --timeout 900"
+        "up",
+        "set up what is missing, start the stack and wait for the model",
+        "up",
+        "up --yes --timeout 900",
+        "up --monitoring",
     )
     command.add_argument("--yes", action="store_true", help="install what is missing without asking")
     command.add_argument("--no-build", action="store_true", help="use the images as they are")
+    command.add_argument("--monitoring", action="store_true", help="add a Prometheus; it stays until `down`")
     command.add_argument(
         "--timeout", type=_seconds, default=600.0, metavar="SECONDS", help="longest wait (default: 600)"
     )

@@ -71,7 +71,12 @@ def _run(parsed: argparse.Namespace, root: Path) -> int:
     context = _context(parsed, root, remembered)
     match parsed.command:
         case "up":
-            options = up.UpOptions(yes=parsed.yes, build=not parsed.no_build, timeout=parsed.timeout)
+            options = up.UpOptions(
+                yes=parsed.yes,
+                build=not parsed.no_build,
+                timeout=parsed.timeout,
+                monitoring=parsed.monitoring,
+            )
             code = up.run(context, options)
         case "down":
             code = down.run(context, volumes=parsed.volumes)

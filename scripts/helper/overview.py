@@ -17,6 +17,9 @@ ENDPOINT_PORT = 8000
 HEALTH_PORT = 8080
 """Port of the health service inside the node's network."""
 
+PROMETHEUS_PORT = 9090
+"""Port of Prometheus inside its own network."""
+
 
 @dataclass(frozen=True)
 class ServiceState:

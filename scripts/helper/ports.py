@@ -10,23 +10,26 @@ from services.common.settings import PREFIX, AuthoritySettings, Section, ServerS
 _Settings = TypeVar("_Settings", bound=Section)
 
 _ENDPOINT, _GRPC, _HEALTH = f"{PREFIX}ENDPOINT_PORT", f"{PREFIX}GRPC_PORT", f"{PREFIX}HEALTH_PORT"
-_AUTHORITY = f"{PREFIX}AUTHORITY_PORT"
+_AUTHORITY, _PROMETHEUS = f"{PREFIX}AUTHORITY_PORT", f"{PREFIX}PROMETHEUS_PORT"
 
 SERVER_PORT = f"{PREFIX}SERVER_PORT"
 """Sets the port of this machine that the public swarm reaches it at."""
 
 
-def wanted_ports(pool: Pool | None) -> dict[str, int]:
+def wanted_ports(pool: Pool | None, *, monitoring: bool = False) -> dict[str, int]:
     """Return variable → TCP port for every port of this machine that the stack publishes.
 
     Args:
         pool: the pool whose node it is, None for a stack on its own.
+        monitoring: whether Prometheus belongs to it.
 
     Raises:
         InvalidSetting: one of them is not a port.
     """
     settings = _load(StackSettings, pool)
     ports = {_ENDPOINT: settings.endpoint_port, _GRPC: settings.grpc_port, _HEALTH: settings.health_port}
+    if monitoring:
+        ports[_PROMETHEUS] = settings.prometheus_port
     if pool is not None and pool.role == "seed":
         ports[_AUTHORITY] = _load(AuthoritySettings, pool).authority_port
     if pool is not None and pool.role == "public":

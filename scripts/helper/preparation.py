@@ -64,15 +64,22 @@ def _demand(check: Check) -> None:
         raise Refused(f"{check.name}: {check.detail}", check.remedy)
 
 
-def make_compose(context: Context, engine: Engine) -> Compose:
-    """Return Compose with what this machine hands to builds, and with its GPU if the engine offers it."""
+def make_compose(context: Context, engine: Engine, *, monitoring: bool = False) -> Compose:
+    """Return Compose with what this machine hands to builds, and with its GPU if the engine offers it.
+
+    Args:
+        context: the surroundings.
+        engine: offers GPUs or not.
+        monitoring: add Prometheus; a stack that has it keeps it, asked or not.
+    """
     given = hand_over(context.environment, context.shell)
     for line in given.lines:
         context.steps.detail(f"for the build: {line}")
     gpu = "nvidia" in engine.runtimes()
     if gpu:
         context.steps.detail("the engine offers NVIDIA GPUs: adding compose.gpu.yaml")
-    return Compose(context, gpu=gpu, environment=given.variables)
+    monitoring = monitoring or any(one.service == "prometheus" for one in engine.containers(context.project))
+    return Compose(context, gpu=gpu, monitoring=monitoring, environment=given.variables)
 
 
 def make_stack(context: Context, engine: Engine, compose: Compose, timer: Timer) -> Stack:

@@ -20,6 +20,7 @@ _MEANING = {
     "server": "server holds its blocks",
     "endpoint": "endpoint reaches the whole model",
     "health": "health page is up",
+    "prometheus": "Prometheus watches",
 }
 _ENDED = ("exited", "dead", "restarting")
 _ERROR = re.compile(r"\b(ERROR|CRITICAL)\b")

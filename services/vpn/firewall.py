@@ -9,6 +9,11 @@ from services.common.errors import Broken
 from services.vpn.nebula_config import DEVICE, PORT, SEED_PORTS, Mode
 
 AUTHORITY_PORT = 7443
+WATCHER = "02:ca:1c:00:23:82"
+"""Ethernet address of the node's own Prometheus, as compose.yaml gives it. The engine's bridge has no other container
+with it, and unlike its IP address it is known before it starts."""
+_WATCHED_PORTS = (8000, 8080)
+"""The endpoint and the health exporter, for their metrics."""
 
 
 def ruleset(mode: Mode, gateway: str | None, egress_ports: Sequence[int]) -> str:
@@ -17,7 +22,8 @@ def ruleset(mode: Mode, gateway: str | None, egress_ports: Sequence[int]) -> str
     Out go: the tunnel, answers, whatever the sidecar itself sends (Nebula; it is the only one here with user
     id 0, besides the engine's resolver), and TCP to ``egress_ports`` for downloads. In come: the tunnel, answers,
     what Nebula will look at (a peer's first packet may come from an address that was never written to), on the seed
-    enrolments, and from this machine (its packets have the gateway's address) the endpoint and the health page.
+    enrolments, and from this machine (its packets have the gateway's address) and its Prometheus the endpoint and the
+    health page.
 
     Args:
         mode: which kind of node.
@@ -26,8 +32,10 @@ def ruleset(mode: Mode, gateway: str | None, egress_ports: Sequence[int]) -> str
     """
     downloads = ", ".join(map(str, egress_ports))
     local = ", ".join(map(str, SEED_PORTS))
+    watched = ", ".join(map(str, _WATCHED_PORTS))
     out = [f"tcp dport {{ {downloads} }} accept"] if downloads else []
     into = [f"ip saddr {gateway} tcp dport {{ {local} }} accept"] if gateway else []
+    into += [f"ether saddr {WATCHER} tcp dport {{ {watched} }} accept"]
     if mode == "lighthouse":
         into += [f"tcp dport {AUTHORITY_PORT} accept"]
     neighbours = "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-advert } accept"

@@ -14,6 +14,8 @@ from services.health.collector import Collector
 from services.health.history import History
 from tests.unit.health.swarm_fakes import FakeDirectory
 
+NOWHERE = Path("/none")
+
 
 class HealthServer:
     """A running exporter.
@@ -24,11 +26,11 @@ class HealthServer:
         url: of the page.
     """
 
-    def __init__(self, directory: FakeDirectory) -> None:
+    def __init__(self, directory: FakeDirectory, certificates: Path = NOWHERE, disk: Path = NOWHERE) -> None:
         self.directory = directory
         self.collector = Collector(directory.connect, 0.2, History(Path(":memory:")))
         config = uvicorn.Config(
-            create_app(self.collector, Path("/none"), Path("/none")),
+            create_app(self.collector, certificates, disk),
             port=0,
             log_config=None,
             timeout_graceful_shutdown=1,
@@ -54,8 +56,10 @@ class HealthServer:
 
 
 @contextmanager
-def health_server(directory: FakeDirectory) -> Iterator[HealthServer]:
-    server = HealthServer(directory)
+def health_server(
+    directory: FakeDirectory, certificates: Path = NOWHERE, disk: Path = NOWHERE
+) -> Iterator[HealthServer]:
+    server = HealthServer(directory, certificates, disk)
     server.start()
     try:
         yield server

@@ -5,7 +5,11 @@ from typing import Any
 
 import pytest
 
+from services.vpn.firewall import WATCHER
+
 Services = dict[str, dict[str, Any]]
+OUTSIDE = {"prometheus"}
+"""Watches the node's network and is not in it, see docs/adr/0006."""
 
 
 @pytest.mark.parametrize(
@@ -40,17 +44,25 @@ def test_logs_are_bounded(services: Services) -> None:
         assert service["logging"]["options"].keys() >= {"max-size", "max-file"}, name
 
 
-def test_ports_are_published_by_vpn_alone_and_on_the_loopback(services: Services) -> None:
+def test_ports_are_published_by_the_network_s_owner_alone_and_on_the_loopback(services: Services) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
 
-    assert published.keys() == {"vpn"}
-    assert all(port.startswith("127.0.0.1:") for port in published["vpn"])
+    assert published.keys() == {"vpn"} | OUTSIDE
+    assert all(port.startswith("127.0.0.1:") for ports in published.values() for port in ports)
 
 
 def test_the_others_share_the_network_of_vpn_and_restart_with_it(services: Services) -> None:
-    for name in services.keys() - {"vpn"}:
+    for name in services.keys() - {"vpn"} - OUTSIDE:
         assert services[name]["network_mode"] == "service:vpn", name
         assert services[name]["depends_on"]["vpn"] == {"condition": "service_healthy", "restart": True}, name
+
+
+def test_what_watches_starts_on_request_waits_for_nobody_and_is_known_to_the_wall(services: Services) -> None:
+    prometheus = services["prometheus"]
+
+    assert prometheus["profiles"] == ["monitoring"]
+    assert not prometheus.keys() & {"network_mode", "networks", "depends_on", "environment"}
+    assert prometheus["mac_address"] == WATCHER
 
 
 def test_waiting_means_waiting_for_health(services: Services) -> None:
@@ -64,8 +76,8 @@ def test_waiting_means_waiting_for_health(services: Services) -> None:
 
 
 def test_a_container_is_probed_by_its_own_room(services: Services) -> None:
-    for name, service in services.items():
-        assert service["healthcheck"]["test"][-2:] == ["-m", f"services.{name}.probe"]
+    for name in services.keys() - OUTSIDE:
+        assert services[name]["healthcheck"]["test"][-2:] == ["-m", f"services.{name}.probe"]
 
 
 def test_only_the_bootstrap_peer_writes_the_address_that_others_read(services: Services) -> None:

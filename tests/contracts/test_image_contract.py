@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILES = sorted((ROOT / "images").glob("*/Dockerfile"))
+ROOMS = {"vpn": {"common", "vpn"}, "prometheus": set()}
+"""What images hold that do not speak to the swarm."""
 LOCKS = sorted(
     path.with_suffix(".txt")
     for folder in ("images/petals", "scripts", "tests")
@@ -63,8 +65,7 @@ def test_a_target_holds_its_own_room_and_the_shared_ones(services: dict[str, dic
     for name, service in services.items():
         build = service["build"]
         built = stages(ROOT / build["dockerfile"])[build.get("target", name)]
-        shared = {"common"} if name == "vpn" else {"common", "swarm"}
-        assert rooms(built) == shared | {name}
+        assert rooms(built) == ROOMS.get(name, {"common", "swarm", name}), name
 
 
 def test_our_code_is_the_last_layer() -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from scripts.helper.chat import Tally, conversation
 from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
-from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, address
+from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, PROMETHEUS_PORT, address
 from scripts.helper.ports import wanted_ports
 from scripts.helper.preparation import build, check_machine, make_compose, make_stack, prepare
 from scripts.helper.stack import Timer
@@ -24,22 +24,24 @@ class UpOptions:
         yes: install what is missing without asking.
         build: build the images, which takes seconds when nothing changed.
         timeout: the most seconds to wait for services and the first answer.
+        monitoring: add Prometheus.
     """
 
     yes: bool
     build: bool
     timeout: float
+    monitoring: bool
 
 
 def run(context: Context, options: UpOptions) -> int:
     """Set up what is missing, start the stack, and show a first completion."""
     model = SwarmSettings.load().model
-    ports = wanted_ports(context.pool)
+    ports = wanted_ports(context.pool, monitoring=options.monitoring)
     context.compose_log.unlink(missing_ok=True)
 
     engine = prepare(context, yes=options.yes)
     check_machine(context, engine, ports)
-    compose = make_compose(context, engine)
+    compose = make_compose(context, engine, monitoring=options.monitoring)
     if options.build:
         build(context, compose)
 
@@ -52,6 +54,8 @@ def run(context: Context, options: UpOptions) -> int:
     make_stack(context, engine, compose, timer).bring_up()
     if context.pool is None or context.pool.answers:
         greet(context, engine, model, timer)
+    if prometheus := address(engine.containers(context.project), PROMETHEUS_PORT):
+        context.steps.detail(f"prometheus  {prometheus}")
     return 0
 
 

@@ -22,6 +22,9 @@ class StackSettings(Section):
     health_port: int = Field(default=8080, ge=1, le=65535)
     """Port of this machine's loopback that the health page is reached at."""
 
+    prometheus_port: int = Field(default=9090, ge=1, le=65535)
+    """Port of this machine's loopback that Prometheus is reached at, where the monitoring profile runs it."""
+
     config_dir: Path = Path("config")
     """Folder of this machine that the endpoint reads its models.yaml from."""
 

@@ -120,6 +120,7 @@ class Pool:
     endpoint_port: int = field(default_factory=free_port)
     grpc_port: int = field(default_factory=free_port)
     health_port: int = field(default_factory=free_port)
+    prometheus_port: int = field(default_factory=free_port)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -128,6 +129,7 @@ class Pool:
             "CALYX_ENDPOINT_PORT": self.endpoint_port,
             "CALYX_GRPC_PORT": self.grpc_port,
             "CALYX_HEALTH_PORT": self.health_port,
+            "CALYX_PROMETHEUS_PORT": self.prometheus_port,
         }
         return _settings(**ports | self.settings)
 
@@ -145,6 +147,11 @@ class Pool:
     def health(self) -> str:
         """Address of the health page."""
         return f"127.0.0.1:{self.health_port}"
+
+    @property
+    def prometheus(self) -> str:
+        """Address of Prometheus, in a stack that has it."""
+        return f"127.0.0.1:{self.prometheus_port}"
 
     # Commands.
 
@@ -209,6 +216,15 @@ class Pool:
         models = self.get(self.health, "/api/v2/state").json()["models"]
         assert [model["name"] for model in models] == [MODEL]
         return dict(models[0])
+
+    def targets(self) -> dict[str, str]:
+        """Return whom Prometheus asks → whether it hears from them: up, down or unknown."""
+        answer = self.get(self.prometheus, "/api/v1/targets").json()
+        return {target["labels"]["job"]: target["health"] for target in answer["data"]["activeTargets"]}
+
+    def is_watched(self) -> None:
+        """Fail unless Prometheus hears from everybody whom it asks."""
+        assert self.targets() == {"calyx-health": "up", "calyx-endpoint": "up"}
 
     # Containers.
 

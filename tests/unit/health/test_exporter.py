@@ -16,7 +16,7 @@ from services.health.exporter import MAX_SERVERS, SwarmMetrics
 from services.health.exposition import Exposition
 from tests.unit.health.swarm_fakes import SILENT, model, server
 
-DOCS = Path(__file__).parents[3] / "docs"
+ROOT = Path(__file__).parents[3]
 ENDPOINT = {"calyx_endpoint_errors_total"}
 HUB = "https://huggingface.co/owner/name"
 
@@ -231,11 +231,11 @@ async def test_alerts_and_documents_name_metrics_that_are_there(collector, direc
         if line.startswith("# TYPE ")
         for word in line.split()[2:3]
     }
-    for path in ("monitoring/alerts.yml", "monitoring/alerts.test.yml", "health.md"):
-        named = set(re.findall(r"\bcalyx_[a-z_]+[a-z]", (DOCS / path).read_text()))
+    for path in ("images/prometheus/alerts.yml", "images/prometheus/alerts.test.yml", "docs/health.md"):
+        named = set(re.findall(r"\bcalyx_[a-z_]+[a-z]", (ROOT / path).read_text()))
         assert named
         assert named <= exposed | ENDPOINT, path
-    documented = set(re.findall(r"\bcalyx_[a-z_]+[a-z]", (DOCS / "health.md").read_text()))
+    documented = set(re.findall(r"\bcalyx_[a-z_]+[a-z]", (ROOT / "docs/health.md").read_text()))
     assert exposed - documented == {
         "calyx_server_forward_requests_per_second",
         "calyx_server_network_requests_per_second",

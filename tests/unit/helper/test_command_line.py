@@ -79,6 +79,8 @@ def test_shared_options_stand_on_either_side(words: list[str]) -> None:
 def test_what_up_is_told() -> None:
     parsed = build_parser().parse_args(["up", "--yes", "--no-build", "--timeout", "90"])
     assert (parsed.yes, parsed.no_build, parsed.timeout) == (True, True, 90.0)
+    assert not parsed.monitoring
+    assert build_parser().parse_args(["up", "--monitoring"]).monitoring
 
 
 @pytest.mark.parametrize("words", [["status"], ["status", "--json"], ["logs"], ["down"], ["chat", "hello"]])

@@ -1,12 +1,14 @@
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from scripts.helper.compose import Compose
 from scripts.helper.context import Context
+from scripts.helper.preparation import make_compose
 from scripts.helper.shell import Finished
 from services.common.errors import Refused
-from tests.unit.helper.helper_fakes import FakeShell, Written
+from tests.unit.helper.helper_fakes import FakeShell, Written, container
 
 
 def context(shell: FakeShell, folder: Path) -> Context:
@@ -37,8 +39,8 @@ def test_project_files_and_variables_are_named_in_every_call(tmp_path: Path) -> 
         f"{start} create --no-build --remove-orphans",
         f"{start} create --no-build --remove-orphans vpn",
         f"{start} create --no-build --force-recreate server",
-        f"{start} down --remove-orphans",
-        f"{start} down --remove-orphans --volumes",
+        f"{start} --profile monitoring down --remove-orphans",
+        f"{start} --profile monitoring down --remove-orphans --volumes",
     ]
     assert all(given == {"CALYX_WHEELHOUSE": "/wheels"} for given in shell.environments)
 
@@ -47,6 +49,31 @@ def test_a_gpu_adds_its_fragment(tmp_path: Path) -> None:
     shell = FakeShell({"docker compose": ""})
     Compose(context(shell, tmp_path), gpu=True).create()
     assert shell.calls[0].startswith(beginning(tmp_path, "compose.yaml", "compose.gpu.yaml"))
+
+
+def test_prometheus_is_of_a_profile_of_its_own(tmp_path: Path) -> None:
+    shell = FakeShell({"docker compose": ""})
+    compose = Compose(context(shell, tmp_path), gpu=False, monitoring=True)
+    compose.build(lambda _: None)
+    compose.create()
+    compose.recreate(["server"])
+    start = beginning(tmp_path, "compose.yaml")
+    assert all(call.startswith(f"{start} --profile monitoring ") for call in shell.calls)
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "belongs"), [(True, False, True), (False, True, True), (False, False, False)]
+)
+def test_prometheus_is_added_when_asked_for_and_stays(
+    tmp_path: Path, there: bool, asked: bool, belongs: bool
+) -> None:
+    shell = FakeShell({"docker compose": ""})
+    engine = SimpleNamespace(
+        runtimes=frozenset,
+        containers=lambda _: [container("vpn"), *([container("prometheus")] if there else [])],
+    )
+    make_compose(context(shell, tmp_path), engine, monitoring=asked).create()  # type: ignore[arg-type]
+    assert ("--profile monitoring" in shell.calls[-1]) is belongs
 
 
 def test_a_log_that_cannot_be_kept_keeps_nothing_from_being_removed(tmp_path: Path) -> None:

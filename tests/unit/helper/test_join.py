@@ -109,7 +109,7 @@ def test_a_public_swarm_that_cannot_be_reached(bench: Bench) -> None:
     error = bench.refuses(Unavailable, "--public")
 
     assert "server ended with exit code 1: ERROR joining the public swarm" in error
-    assert bench.composed[-1] == "down --remove-orphans"
+    assert bench.composed[-1].endswith("down --remove-orphans")
     assert bench.engine.ran == []
 
 
@@ -162,7 +162,7 @@ def test_a_disk_that_is_full_when_the_pool_is_recorded_undoes_everything(bench: 
 
     assert "pool.json: File too large" in error
     assert bench.engine.ran == ["services.vpn.enrolment", "services.vpn.leaving"]
-    assert bench.composed[-1] == "down --remove-orphans"
+    assert bench.composed[-1].endswith("down --remove-orphans")
 
 
 def test_an_authority_that_does_not_answer_is_said_with_the_time_that_was_waited(bench: Bench) -> None:

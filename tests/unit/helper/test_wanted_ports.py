@@ -11,7 +11,7 @@ STACK = {"CALYX_ENDPOINT_PORT": 8000, "CALYX_GRPC_PORT": 8001, "CALYX_HEALTH_POR
 
 @pytest.fixture(autouse=True)
 def _nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in (*STACK, "CALYX_AUTHORITY_PORT", "CALYX_SERVER_PORT"):
+    for name in (*STACK, "CALYX_AUTHORITY_PORT", "CALYX_PROMETHEUS_PORT", "CALYX_SERVER_PORT"):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -26,6 +26,10 @@ def _nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_each_kind_of_node_has_its_own(pool: Pool | None, ports: dict[str, int]) -> None:
     assert wanted_ports(pool) == ports
+
+
+def test_prometheus_has_a_port_where_it_runs() -> None:
+    assert wanted_ports(None, monitoring=True) == STACK | {"CALYX_PROMETHEUS_PORT": 9090}
 
 
 def test_what_a_pool_remembers_comes_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.vpn.firewall import ruleset
+from services.vpn.firewall import WATCHER, ruleset
 from services.vpn.nebula_config import Mode
 
 
@@ -32,8 +32,10 @@ def test_only_a_seed_lets_strangers_enrol() -> None:
     assert set(seed) - set(worker) == {"tcp dport 7443 accept"}
 
 
-def test_this_machine_alone_reaches_endpoint_and_health_page_from_outside() -> None:
-    rule = "ip saddr 172.18.0.1 tcp dport { 8000, 8001, 8080 } accept"
+def test_this_machine_and_its_prometheus_alone_reach_endpoint_and_health_page_from_outside() -> None:
+    machine = "ip saddr 172.18.0.1 tcp dport { 8000, 8001, 8080 } accept"
+    prometheus = f"ether saddr {WATCHER} tcp dport {{ 8000, 8080 }} accept"
 
-    assert rule in chain(ruleset("member", "172.18.0.1", []), "input")
-    assert not [rule for rule in chain(ruleset("member", None, []), "input") if "8000" in rule]
+    for gateway, allowed in (("172.18.0.1", [machine, prometheus]), (None, [prometheus])):
+        rules = chain(ruleset("member", gateway, []), "input")
+        assert [rule for rule in rules if "8000" in rule] == allowed

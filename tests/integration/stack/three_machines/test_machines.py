@@ -88,6 +88,15 @@ def test_an_outsider_reaches_the_authority_and_nothing_else(mesh: Mesh) -> None:
     assert reached == {7443}  # where tokens are looked at
 
 
+def test_a_node_s_own_prometheus_is_let_in(mesh: Mesh) -> None:
+    seed = mesh.seed
+    seed.done("up", "--yes", "--monitoring")
+    try:
+        eventually(seed.pool.is_watched)
+    finally:
+        seed.pool.containers()["prometheus"].remove(force=True)
+
+
 def test_a_paused_half_is_missed_until_it_is_resumed(mesh: Mesh) -> None:
     attic, cellar = mesh.workers
     attic.done("pause")
