@@ -126,8 +126,12 @@ def prometheus(exporters: dict[str, str], tmp_path_factory: pytest.TempPathFacto
                 wait=wait_fixed(0.05),
                 stop=stop_after_delay(30),
             )
-            # A rate takes two values
-            until(lambda: all(running.has_asked(job, 3) for job in exporters))
+
+            def has_asked_all() -> bool:
+                assert process.poll() is None, (folder / "log").read_text()
+                return all(running.has_asked(job, 3) for job in exporters)  # a rate takes two values
+
+            until(has_asked_all)
             yield running
         finally:
             process.terminate()
