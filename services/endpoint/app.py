@@ -25,6 +25,7 @@ from services.endpoint.petals_ws import petals_ws_router
 from services.endpoint.readiness import Readiness, readiness_router
 from services.endpoint.scheduler import Scheduler
 from services.endpoint.security_headers import SecurityHeaders
+from services.endpoint.served_metrics import ServedMetrics
 
 
 def create_app(settings: EndpointSettings, models: Models, grpc_address: str | None = None) -> FastAPI:
@@ -45,6 +46,7 @@ def create_app(settings: EndpointSettings, models: Models, grpc_address: str | N
         metrics,
     )
     registry.register(LoadMetrics(scheduler, models.memory_bytes))
+    registry.register(ServedMetrics(models.served_tokens))
     watch_process(registry)
     access = Access(KeyFile(settings.keys_file), metrics)
     readiness = Readiness(models)

@@ -15,6 +15,7 @@ from tenacity.stop import stop_when_event_set
 from tenacity.wait import wait_base, wait_exponential
 
 from services.common.errors import Broken, CalyxError, InvalidInput, Unavailable
+from services.common.served_tokens import ServedTokens
 from services.endpoint.engine import Model
 from services.endpoint.errors import UnknownModel
 
@@ -75,6 +76,7 @@ class Models:
         wait: how long to wait between two tries while the swarm is not there.
         watch: asked again and again, in a thread, which models shall be served; when it fails, they stay the same.
         watch_seconds: how long to wait between two questions.
+        served_tokens: where the models count what servers of the swarm answer for.
     """
 
     def __init__(
@@ -83,7 +85,9 @@ class Models:
         wait: wait_base | None = None,
         watch: Callable[[], Sequence[Offer]] | None = None,
         watch_seconds: float = 2.0,
+        served_tokens: ServedTokens | None = None,
     ) -> None:
+        self.served_tokens = served_tokens or ServedTokens()
         self._wait = wait or wait_exponential(multiplier=0.5, max=10)
         self._watch = watch
         self._watch_seconds = watch_seconds

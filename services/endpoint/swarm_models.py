@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from services.common.served_tokens import ServedTokens
 from services.common.settings import EndpointSettings, SwarmSettings
 from services.endpoint.adapted_models import Adaptable, AdaptedModels
 from services.endpoint.discovery import Announced, Discovery
@@ -25,7 +26,8 @@ def swarm_models(settings: EndpointSettings) -> Models:
         InvalidSetting: a setting or the file of models is wrong.
     """
     swarm = SwarmSettings.load()
-    source = _Swarm(settings)
+    served = ServedTokens()
+    source = _Swarm(settings, served)
     discovery = None
     if settings.discover_models:
         discovery = Discovery(source.announced, settings.discover_patterns, settings.discover_limit)
@@ -34,7 +36,7 @@ def swarm_models(settings: EndpointSettings) -> Models:
         name=swarm.model, revision=swarm.revision, dht_prefix=swarm.dht_prefix
     )
     wanted = WantedModels(settings.models_file, otherwise, AdaptedModels(source.load).load, discovery)
-    models = Models(watch=wanted)
+    models = Models(watch=wanted, served_tokens=served)
     models.offer(wanted.configured())
     return models
 
@@ -42,8 +44,8 @@ def swarm_models(settings: EndpointSettings) -> Models:
 class _Swarm:
     """The swarm, which all models are loaded from through one client."""
 
-    def __init__(self, settings: EndpointSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: EndpointSettings, served: ServedTokens) -> None:
+        self._settings, self._served = settings, served
         self._lock = threading.Lock()
         self._client: SharedClient | None = None
 
@@ -60,6 +62,7 @@ class _Swarm:
             self._settings.route_timeout,
             dht=self._shared().get,
             max_length=entry.max_length,
+            served=self._served,
         )
 
     def announced(self) -> Iterable[Announced]:

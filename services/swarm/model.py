@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from petals.data_structures import ServerInfo, ServerState
 from transformers import PreTrainedTokenizerBase
 
 from services.common.errors import InvalidInput, Unavailable
+from services.common.served_tokens import ServedTokens
 from services.common.settings import SwarmSettings
 from services.swarm.client.batches import Batches
 from services.swarm.client.chain import Chain
@@ -45,7 +47,7 @@ class SwarmModel:
         spec: which model.
         ends: what of it is not in the swarm.
         dht: a running client.
-        sequence: Petals' view of the servers of all blocks.
+        routes: where servers of its blocks are found.
         patience: seconds to look for servers of missing or lost blocks before a step fails.
         max_length: the most tokens that a session may hold, if that is less than the model can.
         shares_dht: whether others need the client when this model is closed.
@@ -56,14 +58,13 @@ class SwarmModel:
         spec: ModelSpec,
         ends: Ends,
         dht: DHT,
-        sequence: RemoteSequenceManager,
+        routes: PetalsRoutes,
         patience: float,
         max_length: int | None = None,
         shares_dht: bool = False,
     ) -> None:
-        self._spec, self._dht, self._sequence, self._patience = spec, dht, sequence, patience
+        self._spec, self._dht, self._routes, self._patience = spec, dht, routes, patience
         self._shares_dht = shares_dht
-        self._routes = PetalsRoutes(sequence)
         self._embedding: Batches[ToEmbed, torch.Tensor] = Batches(ends.embed, COMPUTING)
         self._reading: Batches[ToRead, Any] = Batches(ends.read, COMPUTING)
         config = spec.anatomy.config
@@ -90,6 +91,7 @@ class SwarmModel:
         *,
         dht: Callable[[], DHT] | None = None,
         max_length: int | None = None,
+        served: ServedTokens | None = None,
     ) -> "SwarmModel":
         """Load the model's ends and join the swarm; takes seconds.
 
@@ -99,6 +101,7 @@ class SwarmModel:
             route_timeout: seconds to look for servers of missing or lost blocks before a step fails.
             dht: gives the client that the models of this process share; without it, this model starts its own.
             max_length: the most tokens that a session may hold, if that is less than the model can.
+            served: counts what servers answer for.
 
         Raises:
             CalyxError: the model cannot be found or read, or no initial peer answers.
@@ -111,9 +114,9 @@ class SwarmModel:
             lambda gap: load_ends(spec.files, spec.anatomy, dtype=numbers, middle=gap),
             invariant=settings.batch_invariant,
         )
-        model = cls(
-            spec, ends, client, _servers(spec, client), route_timeout, max_length, shares_dht=dht is not None
-        )
+        count = partial((served or ServedTokens()).add, spec.files.name)
+        routes = PetalsRoutes(_servers(spec, client), count)
+        model = cls(spec, ends, client, routes, route_timeout, max_length, shares_dht=dht is not None)
         model._warm_up()
         return model
 
@@ -126,8 +129,8 @@ class SwarmModel:
         adapted = copy(self)
         adapted.name = adapted._adapter = adapter
         adapted._base = self
-        adapted._sequence = _servers(self._spec, self._dht, adapter)
-        adapted._routes = PetalsRoutes(adapted._sequence)
+        servers = _servers(self._spec, self._dht, adapter)
+        adapted._routes = PetalsRoutes(servers, self._routes.count)
         return adapted
 
     def _warm_up(self) -> None:
@@ -178,7 +181,7 @@ class SwarmModel:
 
     def close(self) -> None:
         """Leave the swarm; open sessions fail from now on. With an adapter, only what is its own ends."""
-        self._sequence.shutdown()
+        self._routes.close()
         if self._adapter is None and not self._shares_dht:
             self._dht.shutdown()
 

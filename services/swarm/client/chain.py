@@ -65,8 +65,8 @@ class Routes(Protocol):
     def open(self, span: Any, max_length: int) -> Stream:
         """Return a new session of ``max_length`` tokens on a span's server, not connected yet."""
 
-    def succeeded(self, span: Any) -> None:
-        """A server has answered."""
+    def succeeded(self, span: Any, tokens: int) -> None:
+        """A server has answered, for so many tokens."""
 
     def failed(self, span: Any | None) -> None:
         """A server has not answered, or (None) none was found."""
@@ -189,7 +189,7 @@ class Chain:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)
             else:
-                self._routes.succeeded(link.span)
+                self._routes.succeeded(link.span, outputs.shape[1])
                 return outputs
 
     async def _route(self, index: int, block: int) -> None:

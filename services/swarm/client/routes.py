@@ -1,7 +1,7 @@
 """Finds servers by Petals' routing, without waiting for its thread in ours. Belongs to hivemind's event loop."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hivemind.p2p import PeerID
@@ -52,10 +52,13 @@ class PetalsRoutes:
 
     Args:
         sequence: Petals' view of the servers of all blocks; its thread is started here.
+        count: told of each answer whose it is (a peer's id), of how many tokens and through how many blocks.
     """
 
-    def __init__(self, sequence: RemoteSequenceManager) -> None:
-        self._sequence = sequence
+    def __init__(
+        self, sequence: RemoteSequenceManager, count: Callable[[str, int, int], None] = lambda *_: None
+    ) -> None:
+        self._sequence, self.count = sequence, count
         self._capabilities = Capabilities(sequence.state.p2p, sequence.config.connect_timeout)
         with sequence._thread_start_lock:
             if not sequence.is_alive():
@@ -100,9 +103,10 @@ class PetalsRoutes:
             answer_timeout=config.request_timeout,
         )
 
-    def succeeded(self, span: RemoteSpanInfo) -> None:
-        """Forgive a server its earlier failures."""
+    def succeeded(self, span: RemoteSpanInfo, tokens: int) -> None:
+        """Forgive a server its earlier failures, and count the tokens that it answered for."""
         self._sequence.on_request_success(span.peer_id)
+        self.count(span.peer_id.to_base58(), tokens, span.end - span.start)
 
     def failed(self, span: RemoteSpanInfo | None) -> None:
         """Avoid a server for a while, or (None) read the DHT again."""
@@ -112,6 +116,10 @@ class PetalsRoutes:
             if self._others_have_all_without(span.peer_id):
                 return
         self._sequence.update(wait=False)
+
+    def close(self) -> None:
+        """Read the DHT no more."""
+        self._sequence.shutdown()
 
     def _others_have_all_without(self, peer: PeerID) -> bool:
         """Leave a server out of what is known, if every block has another one.

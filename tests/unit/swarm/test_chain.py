@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -89,6 +90,7 @@ class FakeSwarm:
         self.failures: dict[str, list[bool]] = {}
         self.gate: asyncio.Event | None = None
         self.stock: set[str] = set()
+        self.answered: Counter[str] = Counter()
 
     async def before_exchange(self, server: str) -> None:
         if self.gate is not None:
@@ -110,8 +112,9 @@ class FakeSwarm:
         self.streams.append(FakeStream(self, span, max_length))
         return self.streams[-1]
 
-    def succeeded(self, span: FakeSpan) -> None:
+    def succeeded(self, span: FakeSpan, tokens: int) -> None:
         assert span.server in self.servers
+        self.answered[span.server] += tokens
 
     def failed(self, span: FakeSpan | None) -> None:
         if span is not None:
@@ -149,6 +152,7 @@ async def test_every_server_hears_each_token_once() -> None:
     swarm = FakeSwarm(a=(0, 2), b=(1, 4))
     await speak(chain(swarm), 5, 1, 1)
     assert swarm.lengths("a") == swarm.lengths("b") == [[5, 1, 1]]
+    assert swarm.answered == {"a": 7, "b": 7}
     assert swarm.streams[1].span == FakeSpan("b", 2, 4)
     assert swarm.streams[0].steps == swarm.streams[1].steps
     assert len(set(swarm.streams[0].steps)) == 3
@@ -171,6 +175,7 @@ async def test_a_server_takes_over_and_those_behind_it_notice_nothing(lost: str,
     await one.close()
     heard = sum([5, 1, 1][:at]) + [5, 1, 1, 1][at]
     assert sum(swarm.lengths("spare")[0]) == 8
+    assert swarm.answered["spare"] == 8, "what was answered is counted, by whoever answered"
     assert swarm.lengths("spare")[0][0] == heard
     assert all(swarm.lengths(other) == [[5, 1, 1, 1]] for other in servers if other != lost)
     assert all(stream.closed for stream in swarm.streams)

@@ -130,3 +130,13 @@ def test_a_server_is_shown_by_a_short_printable_name(announced: str | None, show
     info = ServerInfo(ServerState.ONLINE, 1.0, public_name=announced)
     span = RemoteSpanInfo(ONE, 1, 3, info)
     assert AnsweringServer.of(span) == AnsweringServer(ONE.to_base58(), shown, 1, 3)
+
+
+async def test_what_servers_answer_for_is_counted_by_their_blocks() -> None:
+    counted: list[tuple[str, int, int]] = []
+    routes = PetalsRoutes(FakeSequence((ONE, range(BLOCKS))), lambda *answer: counted.append(answer))
+    [span] = await routes.find(1, BLOCKS, 10)
+
+    routes.succeeded(span, 7)
+
+    assert counted == [(ONE.to_base58(), 7, 3)]
