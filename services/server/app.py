@@ -111,6 +111,7 @@ def _options(settings: ServerSettings, model: ModelSpec, swarm: SwarmSettings) -
         announce_period=settings.announce_period,
         throughput=settings.throughput,
         public_name=settings.public_name,
+        announced_host=swarm.announce_host,
     )
 
 

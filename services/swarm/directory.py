@@ -23,7 +23,8 @@ from petals.utils.dht import get_remote_module_infos
 from services.common.errors import InvalidInput, Unavailable
 from services.swarm.dht import rejoin, start_client
 from services.swarm.parsing import Announced, ServerParser, is_peer_id, parse_model
-from services.swarm.records import ModelRecord, Problem, Reading
+from services.swarm.records import Claim, ModelRecord, Problem, Reading
+from services.swarm.witness import witness
 
 _MODELS_KEY = "_petals.models"
 _TIMEOUT = 20.0
@@ -33,6 +34,7 @@ _MAX_FIRST = 64
 """Models that are asked for before others. hivemind's process breaks when a question is longer than 16 KiB."""
 _CALLS_AT_ONCE = 32
 _KEYS_PER_QUESTION = 64
+_CLAIMS_PER_QUESTION = 32
 _QUESTIONS_AT_ONCE = 8
 
 _Answer = TypeVar("_Answer")
@@ -85,6 +87,21 @@ class Directory:
                 raise InvalidInput(f"calling {peer_id[:100]}: that is no id of a peer")
         rounds = math.ceil(len(peer_ids) / _CALLS_AT_ONCE)
         return self._ask(partial(_call_all, peer_ids=list(peer_ids), limit=limit), limit * (rounds + 1))
+
+    def witness(self, claims: Sequence[Claim], limit: float = 2.0) -> dict[Claim, str]:
+        """Ask peers for blocks that they announce; each has ``limit`` seconds to answer.
+
+        Returns:
+            The address of each peer that has its block, see ``services.swarm.witness``.
+
+        Raises:
+            Unavailable: the DHT's process does not answer.
+        """
+        seen: dict[Claim, str] = {}
+        for first in range(0, len(claims), _CLAIMS_PER_QUESTION):
+            part = list(claims[first : first + _CLAIMS_PER_QUESTION])
+            seen |= self._ask(partial(witness, claims=part, limit=limit), 2 * limit + 1)
+        return seen
 
     def close(self) -> None:
         """Leave the DHT."""

@@ -74,6 +74,15 @@ class ModelRecord:
         return not self.missing_blocks
 
 
+@dataclass(frozen=True)
+class Claim:
+    """That a peer has a block of a model, which is to be seen."""
+
+    peer_id: str
+    dht_prefix: str
+    block: int
+
+
 Problem = str | None
 """Why a peer is not reached, None if it is."""
 

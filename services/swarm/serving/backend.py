@@ -15,6 +15,7 @@ from services.swarm.client.capabilities import START_FROM_POSITION
 from services.swarm.family.block import DecoderBlock, cache_bytes_per_token
 from services.swarm.serving.pool import BytesTaskPool
 from services.swarm.serving.usage import Usage
+from services.swarm.witness import ANNOUNCED_HOST
 
 _SCHEMA_TOKENS = 2048
 """Petals announces a tensor of this many tokens as an example; only its type and width are read."""
@@ -36,6 +37,9 @@ class BlockBackend(TransformerBackend):
         prefill_chunk_tokens: the most tokens that pass through the block at once.
         max_task_tokens: the most tokens that one task may bring.
     """
+
+    announced_host: str | None = None
+    """The address that this server is reached at, for those who ask where it is."""
 
     def __init__(
         self,
@@ -77,7 +81,8 @@ class BlockBackend(TransformerBackend):
 
     def get_info(self) -> dict[str, Any]:
         """Describe the block to clients that ask by ``rpc_info``; stock ones look at what they know."""
-        return {**super().get_info(), START_FROM_POSITION: True}
+        own = {START_FROM_POSITION: True, ANNOUNCED_HOST: self.announced_host}
+        return {**super().get_info(), **own}
 
     def get_inference_cache_descriptors(self, batch_size: int, max_length: int) -> Sequence[TensorDescriptor]:
         """Describe a session's keys and values, each [batch, kv heads, max length, head size]."""

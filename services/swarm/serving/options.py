@@ -27,3 +27,4 @@ class SpanOptions:
     announce_period: float
     throughput: float
     public_name: str | None
+    announced_host: str | None = None

@@ -151,6 +151,7 @@ class SpanServer:
                 prefill_chunk_tokens=options.prefill_chunk_tokens,
                 max_task_tokens=options.max_session_tokens,
             )
+            self._backends[uid].announced_host = options.announced_host
             on_block_loaded(index)
         if self._arena is None or not self._batch(self._arena, inputs):
             merge_inference_pools(self._backends, self._usage)
