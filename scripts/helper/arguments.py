@@ -218,6 +218,8 @@ def _add_pool_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
 
     command = add("nodes", "on the seed: show who is in the pool", "nodes", "nodes --json")
     command.add_argument("--json", action="store_true", help="for programs")
+    command = add("credits", "on the seed: show what each node shared", "credits", "credits --json")
+    command.add_argument("--json", action="store_true", help="for programs")
     command = add("revoke", "on the seed: put a node out of the pool", "revoke attic")
     command.add_argument("node", metavar="NODE", help="its name, as `nodes` shows it")
     command = add("backup", "on the seed: write the pool's keys and members to a file", "backup home.tar")

@@ -123,6 +123,8 @@ def _run_in_pool(parsed: argparse.Namespace, context: Context, remembered: Mappi
             code = members.token(context, parsed)
         case "nodes":
             code = members.nodes(context, as_json=parsed.json)
+        case "credits":
+            code = members.credits(context, as_json=parsed.json)
         case "backup":
             code = keeping.backup(context, parsed.file)
         case "restore":

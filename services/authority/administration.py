@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from services.authority.authority import Authority
+from services.authority.credits import sums
 from services.authority.errors import UnknownEntry
 from services.authority.pool_view import with_port
 from services.authority.store import Store
@@ -96,12 +97,17 @@ class Administration:
             for node in store.nodes():
                 certificate = store.newest_certificate(node.id)
                 document = asdict(node)
-                for hidden in ("credential_hash", "public_key", "activity"):
+                for hidden in ("credential_hash", "public_key", "activity", "held_address"):
                     del document[hidden]
                 document["state"] = node.presence(now)
                 document["certificate_expires_at"] = certificate.not_after if certificate else None
                 found.append(document)
         return found
+
+    def credits(self) -> list[dict[str, Any]]:
+        """Return what each node shared in all its time, those that shared most first."""
+        with self._database.read() as store:
+            return [one.model_dump() for one in sums(store)]
 
     def revoke_node(self, name: str, reason: str) -> str:
         """Take a node out against its will, by its id or its name; return its id.

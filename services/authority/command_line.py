@@ -52,6 +52,9 @@ def parser() -> argparse.ArgumentParser:
     revoke.add_argument("node", help="its name or its id")
     revoke.add_argument("--reason", default="by the pool's owner")
 
+    shared = commands.add_parser("credits", help="what each node shared, as JSON")
+    shared.set_defaults(command=_credits)
+
     rotate = commands.add_parser("rotate-ca", help="make a new certificate authority for the mesh")
     rotate.set_defaults(command=_rotate)
     backup = commands.add_parser("backup", help="write the keys and the database to one file")
@@ -122,6 +125,10 @@ def _nodes(parsed: argparse.Namespace, settings: AuthoritySettings) -> None:
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         sys.stdout.write("  ".join(cells).rstrip() + "\n")
+
+
+def _credits(_: argparse.Namespace, settings: AuthoritySettings) -> None:
+    _print(_administration(settings).credits())
 
 
 def _revoke_node(parsed: argparse.Namespace, settings: AuthoritySettings) -> None:

@@ -186,6 +186,7 @@ class Membership:
     def _new_node(self, store: Store, token: Token, name: str, key: str, now: int) -> Node:
         if not store.spend_token(token.id, now):
             raise Refused("enrolling: this token is used up", _ASK_AGAIN)
+        address = self._take_address(store, now)
         node = Node(
             id=secrets.token_hex(8),
             name=name,
@@ -193,7 +194,8 @@ class Membership:
             token_id=token.id,
             public_key=key,
             credential_hash="",  # matches no secret
-            address=self._take_address(store, now),
+            address=address,
+            held_address=address,
             activity="running",
             joined_at=now,
             lease_until=now,

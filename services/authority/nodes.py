@@ -18,7 +18,8 @@ RENEW_AFTER = 2 / 3
 class Node:
     """One machine that enrolled, as it is stored; times are seconds since the epoch.
 
-    ``seen_at`` is empty until the first heartbeat, ``address`` once another node may have it.
+    ``seen_at`` is empty until the first heartbeat, ``address`` once another node may have it; ``held_address`` is the
+    one that it had last.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Node:
     reason: str | None = None
     blocks: str | None = None
     model: str | None = None
+    held_address: str | None = None
 
     def presence(self, now: int) -> Presence:
         """Return how the node is now; that it is gone is seen by the clock and written down nowhere."""

@@ -5,6 +5,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -13,6 +14,7 @@ import uvicorn
 from services.authority.administration import Administration
 from services.authority.app import create_app
 from services.authority.authority import Authority
+from services.authority.credits import Bookkeeper
 from services.authority.membership import Membership
 from services.authority.throttle import Throttle
 from services.authority.tls import ensure_tls
@@ -23,6 +25,7 @@ from services.common.network_watch import end_when_left_behind
 logger = logging.getLogger("authority")
 
 SEED_CHECK_SECONDS = 10.0
+BOOKING_SECONDS = 10.0
 
 
 def serve(authority: Authority) -> None:
@@ -37,9 +40,9 @@ def serve(authority: Authority) -> None:
         administration, path = Administration(authority), authority.settings.seed_token_file
         administration.seed_token(path)
         stopped = Event()
-        threading.Thread(
-            target=keep_seed_token, args=(administration, path, stopped.wait), daemon=True
-        ).start()
+        bookkeeper = Bookkeeper(authority.database, authority.settings.authority_credits_dir)
+        for keep in (partial(keep_seed_token, administration, path), partial(keep_ledger, bookkeeper)):
+            threading.Thread(target=keep, args=(stopped.wait,), daemon=True).start()
         logging.getLogger("uvicorn.error").addFilter(discreet)
         end_when_left_behind()
         # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
@@ -64,6 +67,15 @@ def keep_seed_token(
             administration.seed_token(path)
         except CalyxError as error:
             logger.warning("the seed's token could not be written", extra={"reason": str(error)})
+
+
+def keep_ledger(bookkeeper: Bookkeeper, stop_asked_within: Callable[[float], bool]) -> None:
+    """Book what nodes share until ``stop_asked_within``, which waits, says to stop."""
+    while not stop_asked_within(BOOKING_SECONDS):
+        try:
+            bookkeeper.settle()
+        except CalyxError as error:
+            logger.warning("what nodes shared is booked later", extra={"reason": str(error)})
 
 
 def server_config(authority: Authority) -> uvicorn.Config:

@@ -1,12 +1,12 @@
 """Every SQL statement of the authority's work; ``store_database`` opens the transactions these run in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, or_, select, update
 
 from services.authority.nodes import Certificate, Node
-from services.authority.store_schema import certificates, events, nodes, tokens
+from services.authority.store_schema import certificates, credits, events, nodes, tokens
 from services.authority.tokens import Role, Token
 
 KEPT_EVENTS = 10_000
@@ -119,6 +119,12 @@ class Store:
         held = self._connection.scalars(select(nodes.c.address).where(nodes.c.address.is_not(None)))
         return {address for address in held if address is not None}
 
+    def holder(self, address: str, moment: int) -> Node | None:
+        """Return the node that had this address at a moment."""
+        stayed = or_(nodes.c.left_at.is_(None), nodes.c.left_at >= moment)
+        held = and_(nodes.c.held_address == address, nodes.c.joined_at <= moment, stayed)
+        return self._node(select(nodes).where(held).order_by(nodes.c.joined_at.desc(), nodes.c.id).limit(1))
+
     def reclaimable_node(self, now: int) -> Node | None:
         """Return the node longest gone whose address may be taken: no certificate for it is good any more."""
         usable = select(certificates.c.fingerprint).where(
@@ -169,6 +175,27 @@ class Store:
             certificates.c.revoked_at.is_not(None), certificates.c.not_after > now
         )
         return list(self._connection.scalars(query.order_by(certificates.c.fingerprint)))
+
+    # Credits
+
+    def is_booked(self, observer: str, number: int) -> bool:
+        """Tell whether the ledger has an entry already."""
+        known = select(credits.c.kind).where(credits.c.observer == observer, credits.c.number == number)
+        return self._first(known.limit(1)) is not None
+
+    def book(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Add entries to the ledger, by the names of its columns."""
+        self._connection.execute(credits.insert(), list(rows))
+
+    def credit_sums(self) -> list[Mapping[str, Any]]:
+        """Return ``amount`` and the last ``ends_at`` by node, its names, and kind; in no order."""
+        who = (credits.c.node_id, credits.c.node_name, credits.c.public_name, credits.c.kind)
+        sums = select(
+            *who,
+            func.sum(credits.c.amount).label("amount"),
+            func.max(credits.c.ends_at).label("ends_at"),
+        ).group_by(*who)
+        return [dict(row) for row in self._connection.execute(sums).mappings()]
 
     # Events
 

@@ -39,6 +39,7 @@ nodes = Table(
     Column("reason", String(200)),
     Column("blocks", String(64)),
     Column("model", String(200)),
+    Column("held_address", String(15), index=True),
 )
 
 # A name is taken by one node that neither left nor was revoked; history may hold it any number of times.
@@ -62,4 +63,22 @@ events = Table(
     Column("time", BigInteger, nullable=False),
     Column("kind", String(32), nullable=False),
     Column("detail", Text, nullable=False),
+)
+
+# What was shared, an entry for each kind; entries are added and never changed. No foreign key: nodes are forgotten.
+credits = Table(
+    "credits",
+    METADATA,
+    Column("observer", String(16), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", String(16), primary_key=True),
+    Column("node_id", String(32), nullable=False),
+    Column("node_name", String(63), nullable=False),
+    Column("public_name", String(200)),
+    Column("peer_id", String(200), nullable=False),
+    Column("model", String(200), nullable=False),
+    Column("begins_at", BigInteger, nullable=False),
+    Column("ends_at", BigInteger, nullable=False),
+    Column("amount", BigInteger, nullable=False),
+    Column("booked_at", BigInteger, nullable=False),
 )

@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 import sys
+from functools import partial
 
 import uvicorn
 
@@ -13,6 +14,8 @@ from services.common.network_watch import end_when_left_behind
 from services.common.settings import HealthSettings, LoggingSettings, SwarmSettings
 from services.health.app import create_app
 from services.health.collector import Collector, SwarmDirectory
+from services.health.credits.creditor import Creditor
+from services.health.credits.meter import read_meter
 from services.health.history import History
 from services.swarm.directory import Directory
 
@@ -30,6 +33,14 @@ def connect() -> SwarmDirectory:
     return Directory(peers)
 
 
+def _creditor(settings: HealthSettings, collector: Collector) -> Creditor | None:
+    folder = settings.health_credits_dir
+    if folder is None:
+        return None
+    read = partial(read_meter, settings.health_endpoint_metrics)
+    return Creditor(collector, folder, settings.health_credits_period, read)
+
+
 def main() -> int:
     """Serve until SIGTERM or SIGINT; return the exit code."""
     try:
@@ -44,10 +55,13 @@ def main() -> int:
     logging.getLogger("health").info("starting", extra=settings.describe())
     end_when_left_behind()
     collector = Collector(connect, settings.health_update_period, History(settings.health_history_file))
+    creditor = _creditor(settings, collector)
     # uvicorn raises the signal again once it has shut down, which is an ordinary end and not a failure.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     uvicorn.run(
-        create_app(collector, settings.health_certificates_file, settings.health_history_file.parent),
+        create_app(
+            collector, settings.health_certificates_file, settings.health_history_file.parent, creditor
+        ),
         host=settings.health_host,
         port=settings.health_listen_port,
         log_config=None,

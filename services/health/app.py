@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.health.api.routes import api_router
 from services.health.collector import Collector
+from services.health.credits.creditor import Creditor
 from services.health.exposition import Exposition
 from services.health.page.events import events_router
 from services.health.page.routes import STATIC, page_router
@@ -49,25 +50,30 @@ class SecurityHeaders:
         await self._app(scope, receive, with_headers)
 
 
-def create_app(collector: Collector, certificates: Path, disk: Path) -> FastAPI:
+def create_app(
+    collector: Collector, certificates: Path, disk: Path, creditor: Creditor | None = None
+) -> FastAPI:
     """Return the application.
 
     Args:
         collector: is started and closed by it.
         certificates: see :class:`services.health.certificates.CertificateMetrics`.
         disk: see :class:`services.health.disk.DiskMetrics`.
+        creditor: counts what nodes of a pool share, while the application lives; None where there is no pool.
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        looking = asyncio.create_task(collector.run())
+        loops = [asyncio.create_task(one.run()) for one in (collector, creditor) if one is not None]
         yield
-        looking.cancel()
-        with suppress(asyncio.CancelledError):
-            await looking
+        for loop in loops:
+            loop.cancel()
+            with suppress(asyncio.CancelledError):
+                await loop
         await collector.close()
 
-    exposition = Exposition(certificates, disk)
+    ledger = (lambda: creditor.ledger) if creditor is not None else None
+    exposition = Exposition(certificates, disk, ledger)
     collector.prepare = exposition.prepare
 
     # FastAPI's own documentation pages load their scripts from another host.
@@ -81,8 +87,8 @@ def create_app(collector: Collector, certificates: Path, disk: Path) -> FastAPI:
     )
 
     app.add_middleware(SecurityHeaders)
-    app.include_router(api_router(collector, exposition))
-    app.include_router(page_router(collector))
+    app.include_router(api_router(collector, exposition, ledger))
+    app.include_router(page_router(collector, ledger))
     app.include_router(events_router(collector))
     app.mount("/static", StaticFiles(directory=STATIC))
     return app

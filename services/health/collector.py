@@ -18,7 +18,7 @@ from services.health.reachability import Reachability
 from services.health.snapshot import Observations, Snapshot, take_snapshot
 
 if TYPE_CHECKING:
-    from services.swarm.records import Problem, Reading
+    from services.swarm.records import Claim, Problem, Reading
 
 log = logging.getLogger("health")
 
@@ -40,6 +40,9 @@ class SwarmDirectory(Protocol):
 
     def reach(self, peer_ids: Sequence[str]) -> "dict[str, Problem]":
         """Call peers, several at a time; return why each does not answer, None for those that do."""
+
+    def witness(self, claims: "Sequence[Claim]") -> "dict[Claim, str]":
+        """Ask peers for blocks; return the address of each that has its block."""
 
     def close(self) -> None:
         """End the connection."""
@@ -165,6 +168,17 @@ class Collector:
             return (await loop.run_in_executor(self._callers, directory.reach, [peer_id]))[peer_id]
         finally:
             self._questions -= 1
+
+    async def witness(self, claims: "Sequence[Claim]") -> "dict[Claim, str]":
+        """Ask peers for blocks that they announce; return the address of each that has its block.
+
+        Raises:
+            Unavailable: there is no connection to the swarm now.
+        """
+        if self._directory is None:
+            raise Unavailable("asking servers for their blocks: the swarm cannot be asked now")
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._callers, self._directory.witness, claims)
 
     def verdict(self) -> tuple[bool, str]:
         """Return whether the swarm is known well enough to trust the page, and one line saying why."""

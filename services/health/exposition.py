@@ -1,11 +1,14 @@
 """The text that Prometheus is answered: prepared at each look, so that no scrape waits for a thousand servers."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from services.common.credits import Ledger
 from services.health.certificates import CertificateMetrics
 from services.health.collector import Knowledge
+from services.health.credits.node_metrics import NodeMetrics
 from services.health.disk import DiskMetrics
 from services.health.exporter import SwarmMetrics
 
@@ -16,12 +19,15 @@ class Exposition:
     Args:
         certificates: see :class:`services.health.certificates.CertificateMetrics`.
         disk: see :class:`services.health.disk.DiskMetrics`.
+        ledger: see :class:`services.health.credits.node_metrics.NodeMetrics`; None where nothing is booked.
     """
 
-    def __init__(self, certificates: Path, disk: Path) -> None:
+    def __init__(self, certificates: Path, disk: Path, ledger: Callable[[], Ledger] | None = None) -> None:
         self._of_node = CollectorRegistry()
         self._of_node.register(CertificateMetrics(certificates))
         self._of_node.register(DiskMetrics(disk))
+        if ledger is not None:
+            self._of_node.register(NodeMetrics(ledger))
         self._prepared: tuple[Knowledge | None, bytes] = (None, b"")
 
     def prepare(self, knowledge: Knowledge) -> None:

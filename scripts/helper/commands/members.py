@@ -1,4 +1,4 @@
-"""``calyx token``, ``nodes`` and ``revoke``: the seed says who is let in, who is there and who must go."""
+"""``calyx token``, ``nodes``, ``credits``, ``revoke``: the seed says who may come, is there, shares and must go."""
 
 import argparse
 import json
@@ -40,6 +40,32 @@ def nodes(context: Context, *, as_json: bool) -> int:
     else:
         sys.stdout.write("\n".join(render(found)) + "\n")
     return 0
+
+
+def credits(context: Context, *, as_json: bool) -> int:
+    """Show what each node shared in all its time."""
+    found = Authority(context, Engine.connect(context.environment)).ask("credits")
+    if as_json:
+        _show(found)
+    else:
+        sys.stdout.write("\n".join(render_credits(found)) + "\n")
+    return 0
+
+
+def render_credits(nodes: list[dict[str, Any]]) -> list[str]:
+    """Return a line for each node below a heading."""
+    rows = [("NAME", "PUBLIC NAME", "BLOCK-HOURS", "TOKENS", "TOKENS x BLOCKS")]
+    rows += [
+        (
+            node["name"],
+            node["public_name"] or "-",
+            f"{node['block_seconds'] / 3600:,.1f}",
+            f"{node['tokens']:,}",
+            f"{node['token_blocks']:,}",
+        )
+        for node in nodes
+    ]
+    return table(rows)
 
 
 def render(nodes: list[dict[str, Any]]) -> list[str]:

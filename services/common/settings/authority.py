@@ -46,6 +46,9 @@ class AuthoritySettings(Section):
     seed_token_file: Path = Path("/seed/token")
     """File that the authority writes the join token of its own node to, as long as no seed node is there."""
 
+    authority_credits_dir: Path = Path("/credits")
+    """Folder in which the health exporter says what nodes share, and is told what was booked."""
+
     ca_lifetime: Duration = Field(default=3650 * _DAY, ge=60, le=36500 * _DAY)
     """How long a certificate authority of the mesh is valid, such as 3650d; at least 60s."""
 

@@ -1,15 +1,17 @@
 """The routes for programs: ``/api/v1``, ``/api/v2``, ``/metrics``, ``/healthz``. All but ``is_reachable`` answer from
 memory."""
 
+from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from services.common.credits import Ledger
 from services.common.errors import InvalidInput, Unavailable
 from services.health.api.petals_state import petals_state
-from services.health.api.schema import HistoryPoint, Reach, SwarmState
+from services.health.api.schema import Credits, HistoryPoint, Reach, SwarmState
 from services.health.api.state import state_document
 from services.health.collector import Collector
 from services.health.exposition import Exposition
@@ -22,8 +24,10 @@ _METRICS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def api_router(collector: Collector, exposition: Exposition) -> APIRouter:
-    """Return the routes for programs."""
+def api_router(
+    collector: Collector, exposition: Exposition, ledger: Callable[[], Ledger] | None = None
+) -> APIRouter:
+    """Return the routes for programs; ``ledger`` gives what nodes shared, None where nothing is counted."""
     router = APIRouter()
 
     @router.get("/api/v1/state", responses=_UNSEEN, summary="The swarm, as health.petals.dev says it")
@@ -71,6 +75,10 @@ def api_router(collector: Collector, exposition: Exposition) -> APIRouter:
             )
             for point in points
         ]
+
+    @router.get("/api/v2/credits", summary="What each node of the pool shared in all its time")
+    def credits() -> Credits:
+        return Credits(counted=ledger is not None, nodes=ledger().nodes if ledger else [])
 
     @router.get("/metrics", response_class=Response, responses=_METRICS, summary="Metrics for Prometheus")
     @router.get("/api/prometheus", response_class=Response, responses=_METRICS, summary="The same")

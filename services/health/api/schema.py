@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, Field
 
+from services.common.credits import NodeCredits
 from services.common.server_figures import ServerFigures
 from services.health.attendance import Departure
 from services.health.snapshot import State
@@ -110,3 +111,12 @@ class Reach(BaseModel):
     success: bool
     message: str | None = Field(description="Why it does not answer.")
     your_ip: str
+
+
+class Credits(BaseModel):
+    """What nodes shared, those that shared most first, as the pool's authority booked it."""
+
+    counted: bool = Field(
+        description="Whether anything is: only the seed of a pool knows whose servers are whose."
+    )
+    nodes: list[NodeCredits]

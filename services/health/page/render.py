@@ -7,6 +7,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from services.common.credits import NodeCredits
 from services.health.api.reports import contributors, issues
 from services.health.attendance import Departed
 from services.health.collector import Knowledge
@@ -21,7 +22,7 @@ TICK = 5
 MAX_ROWS = 64
 """Servers of one model that the page draws; JSON and metrics hold more."""
 MAX_NAMES = 24
-"""Contributors and servers that left, each."""
+"""Contributors, nodes and servers that left, each."""
 MARKS: Mapping[State, str] = {
     "online": "●",
     "joining": "◐",
@@ -53,7 +54,11 @@ _environment = Environment(
 
 
 def render_page(
-    knowledge: Knowledge, period: float, now: float, plots: Mapping[str, Plot | None] | None = None
+    knowledge: Knowledge,
+    period: float,
+    now: float,
+    plots: Mapping[str, Plot | None] | None = None,
+    nodes: Sequence[NodeCredits] = (),
 ) -> str:
     """Return the whole page.
 
@@ -62,6 +67,7 @@ def render_page(
         period: seconds between two looks; the page refreshes itself as often.
         now: the current time in seconds since the epoch.
         plots: of models, by their names.
+        nodes: what nodes of the pool shared, those that shared most first.
     """
     snapshot = knowledge.snapshot
     models = snapshot.models if snapshot else ()
@@ -76,6 +82,8 @@ def render_page(
         plots=plots or {},
         issues=issues(knowledge),
         contributors=dict(list(contributors(snapshot).items())[:MAX_NAMES]) if snapshot else {},
+        nodes=nodes[:MAX_NAMES],
+        more_nodes=len(nodes[MAX_NAMES:]),
         departed=[_departed(one, now) for one in knowledge.departed[:MAX_NAMES]],
         marks=MARKS,
         legend=LEGEND,

@@ -126,8 +126,9 @@ def test_a_broken_archive_is_refused_and_changes_nothing(
 
 @pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.9])
 def test_a_cut_archive_is_refused(part: float, archive: bytes, authority: Authority) -> None:
+    whole = len(archive.rstrip(b"\0"))  # what tar pads may be missing
     with pytest.raises(InvalidInput, match="restoring: "):
-        restore(authority.state, io.BytesIO(archive[: int(len(archive) * part)]), replace=True)
+        restore(authority.state, io.BytesIO(archive[: int(whole * part)]), replace=True)
 
 
 def test_a_link_is_refused(archive: bytes, authority: Authority) -> None:

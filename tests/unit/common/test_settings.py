@@ -190,6 +190,9 @@ def test_a_section_describes_every_setting_by_its_variable():
     described = HealthSettings.load(health_update_period=2.5).describe()
     assert described == {
         "CALYX_HEALTH_CERTIFICATES_FILE": "/node/certificates.json",
+        "CALYX_HEALTH_CREDITS_DIR": "None",
+        "CALYX_HEALTH_CREDITS_PERIOD": "600",
+        "CALYX_HEALTH_ENDPOINT_METRICS": "http://127.0.0.1:8000/metrics",
         "CALYX_HEALTH_HISTORY_FILE": "/history/health.sqlite3",
         "CALYX_HEALTH_HOST": "0.0.0.0",
         "CALYX_HEALTH_LISTEN_PORT": "8080",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.common.errors import Unavailable
-from services.swarm.records import ModelRecord, Problem, Reading, ServerRecord
+from services.swarm.records import Claim, ModelRecord, Problem, Reading, ServerRecord
 
 ORDINARY: dict[str, Any] = {
     "peer_id": "12D3KooWExamplePeer1",
@@ -47,7 +47,10 @@ class Clock:
 
 
 class FakeDirectory:
-    """Answers with ``records``, or raises ``failure`` while there is one; calls find ``problems``."""
+    """Answers with ``records``, or raises ``failure`` while there is one; calls find ``problems``.
+
+    ``places`` says where a peer is, and which blocks it really has.
+    """
 
     def __init__(self, records: Sequence[ModelRecord] = ()) -> None:
         self.records = list(records)
@@ -55,6 +58,7 @@ class FakeDirectory:
         self.rejected: dict[str, int] = {}
         self.problems: dict[str, Problem] = {}
         self.called: list[list[str]] = []
+        self.places: dict[str, tuple[str, range]] = {}
         self.failure: Exception | None = None
         self.connections = 0
         self.open = False
@@ -74,6 +78,14 @@ class FakeDirectory:
         assert self.open, "called without a connection"
         self.called.append(list(peer_ids))
         return {peer: self.problems.get(peer) for peer in peer_ids}
+
+    def witness(self, claims: Sequence[Claim]) -> dict[Claim, str]:
+        assert self.open, "asked without a connection"
+        return {
+            claim: self.places[claim.peer_id][0]
+            for claim in claims
+            if claim.peer_id in self.places and claim.block in self.places[claim.peer_id][1]
+        }
 
     def close(self) -> None:
         self.open = False

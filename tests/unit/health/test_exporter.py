@@ -8,9 +8,11 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
+from services.common.credits import Ledger
 from services.common.errors import Unavailable
 from services.common.server_figures import GpuFigures, ServerFigures
 from services.health.certificates import CertificateMetrics
+from services.health.credits.node_metrics import NodeMetrics
 from services.health.disk import DiskMetrics
 from services.health.exporter import MAX_SERVERS, SwarmMetrics
 from services.health.exposition import Exposition
@@ -31,6 +33,7 @@ def registry(collector, certificates, tmp_path):
     registry = CollectorRegistry()
     registry.register(SwarmMetrics(lambda: collector.knowledge))
     registry.register(CertificateMetrics(certificates))
+    registry.register(NodeMetrics(Ledger))
     registry.register(DiskMetrics(tmp_path))
     return registry
 

@@ -155,6 +155,7 @@ def test_the_openapi_document_names_every_path_and_no_other_host(client):
         "/api/v1/state",
         "/api/v1/is_reachable/{peer_id}",
         "/api/v2/state",
+        "/api/v2/credits",
         "/api/v2/history",
         "/metrics",
         "/api/prometheus",

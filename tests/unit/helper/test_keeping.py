@@ -7,7 +7,7 @@ import pytest
 
 from scripts.helper.authority import Authority
 from scripts.helper.commands.keeping import read_backup
-from scripts.helper.commands.members import render
+from scripts.helper.commands.members import render, render_credits
 from scripts.helper.containers import Container
 from scripts.helper.context import Context
 from scripts.helper.one_off import Surroundings
@@ -129,4 +129,17 @@ def test_nodes_for_people() -> None:
         "NAME   ROLE    ADDRESS    STATE  SEEN",
         "attic  worker  -          left   never",
         "attic  worker  10.77.0.5  left   2026-01-01 12:00:00 UTC",
+    ]
+
+
+def test_credits_are_told_in_hours_and_by_the_names_of_nodes() -> None:
+    shared = {"public_name": None, "block_seconds": 5_400_000, "tokens": 1234, "token_blocks": 18510}
+    lines = render_credits(
+        [{"name": "attic", **shared}, {"name": "cellar", **shared, "public_name": "shelf"}]
+    )
+
+    assert lines == [
+        "NAME    PUBLIC NAME  BLOCK-HOURS  TOKENS  TOKENS x BLOCKS",
+        "attic   -            1,500.0      1,234   18,510",
+        "cellar  shelf        1,500.0      1,234   18,510",
     ]

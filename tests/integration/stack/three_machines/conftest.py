@@ -12,8 +12,12 @@ from tests.integration.stack.pool import Pool, free_port
 @pytest.fixture(scope="package")
 def machines(first_up: object, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A seed without blocks, and two workers that hold a half each."""
-    ports: dict[str, object] = {"CALYX_AUTHORITY_PORT": free_port(), "CALYX_NEBULA_PORT": free_port()}
-    pools = [Pool(ports | EXACT), Pool(EXACT), Pool(EXACT)]
+    own: dict[str, object] = {
+        "CALYX_AUTHORITY_PORT": free_port(),
+        "CALYX_NEBULA_PORT": free_port(),
+        "CALYX_HEALTH_CREDITS_PERIOD": "5s",
+    }
+    pools = [Pool(own | EXACT), Pool(EXACT), Pool(EXACT)]
     seed, *workers = (Machine(pool, tmp_path_factory.mktemp("machine")) for pool in pools)
     mesh = Mesh(seed, workers)
     try:

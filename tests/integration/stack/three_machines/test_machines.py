@@ -1,5 +1,6 @@
 """A pool of three machines, as their owners use it: join, share, pause, leave, be put out."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -8,13 +9,27 @@ import pytest
 
 from services.common.token import JoinToken
 from tests.integration.stack.machines import SEED_ADDRESS, SEED_IN_MESH, SERVER_PORT, Machine, Mesh
-from tests.integration.stack.pool import Pool, eventually, free_port
+from tests.integration.stack.pool import BLOCKS, Pool, eventually, free_port
 
 
 def test_two_halves_answer_on_a_worker_s_own_port(mesh: Mesh) -> None:
     mesh.works()
 
     assert mesh.states().items() >= {("attic", "running"), ("cellar", "running")}
+
+
+def test_what_workers_share_is_credited_to_them(mesh: Mesh) -> None:
+    mesh.works()
+
+    def is_booked() -> None:
+        credits = {one["name"]: one for one in json.loads(mesh.seed.done("credits", "--json"))}
+        for name in ("attic", "cellar"):
+            assert credits[name]["block_seconds"] > 0
+            assert credits[name]["token_blocks"] == BLOCKS // 2 * credits[name]["tokens"] > 0
+        assert "seed" not in credits
+        assert '<th scope="row">attic</th>' in mesh.seed.pool.get(mesh.seed.pool.health, "/").text
+
+    eventually(is_booked)
 
 
 def test_a_member_reaches_petals_and_the_seed_s_pages_and_nothing_else(mesh: Mesh) -> None:
