@@ -13,9 +13,10 @@ from services.common.errors import Broken
 
 ACCOUNT, LEDGER = "account.json", "ledger.json"
 MAX_BYTES = 16 * 1024**2
+MAX_LABEL = 200
 
 _Count = Annotated[int, Field(ge=0, le=2**62)]
-_Label = Annotated[str, StringConstraints(max_length=200)]
+_Label = Annotated[str, StringConstraints(max_length=MAX_LABEL)]
 
 
 class _Document(BaseModel):

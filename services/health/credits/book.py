@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from services.common.credits import Account, Entry, Ledger, read_document
+from services.common.credits import MAX_LABEL, Account, Entry, Ledger, read_document
 from services.common.errors import Broken
 from services.common.files import replace_file
 from services.common.served_tokens import Served
@@ -145,10 +145,8 @@ class Book:
         self._readings = _Readings(meter.run, taken)
 
     def _line(self, one: Sighting, model: str, began: float, now: float) -> _Line:
-        key = one.peer_id, model, one.address
-        line = self._lines.setdefault(
-            key, _Line(one.peer_id, model, one.address, one.public_name, began, now)
-        )
+        key = one.peer_id, model[:MAX_LABEL], one.address
+        line = self._lines.setdefault(key, _Line(*key, one.public_name, began, now))
         line.ends_at, line.public_name = now, one.public_name
         return line
 

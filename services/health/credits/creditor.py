@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from services.common.credits import ACCOUNT, LEDGER, Ledger, read_document
-from services.common.errors import CalyxError, Unavailable
+from services.common.errors import Broken, CalyxError, Unavailable
 from services.health.collector import Knowledge
 from services.health.credits.book import Book, Sighting
 from services.health.credits.meter import Meter
@@ -82,7 +82,7 @@ class Creditor:
 
         Raises:
             Unavailable: the swarm cannot be asked.
-            Broken: the folder cannot be read or written.
+            Broken: the folder cannot be written to.
         """
         now = self._observer.clock()
         servers = self._online()
@@ -105,11 +105,19 @@ class Creditor:
         return dict(found[:MAX_CLAIMS])
 
     def _write(self, sightings: list[Sighting], now: float) -> None:
-        ledger = read_document(self._ledger_path, Ledger)
+        self._read_ledger()
+        self._book.observe(sightings, self._meter(), now)
+
+    def _read_ledger(self) -> None:
+        try:
+            ledger = read_document(self._ledger_path, Ledger)
+        except Broken as error:
+            # The authority writes it anew when it is given something to book
+            log.warning("what was booked is not known", extra={"reason": str(error)})
+            return
         if ledger is not None:
             self.ledger = ledger
             self._book.settle(ledger)
-        self._book.observe(sightings, self._meter(), now)
 
     def _meter(self) -> Meter | None:
         try:

@@ -223,3 +223,19 @@ async def test_the_loop_goes_on_when_the_swarm_cannot_be_asked(seed: Seed) -> No
     with pytest.raises(InterruptedError):
         await creditor.run()
     assert pauses == [LOOK, LOOK]
+
+
+async def test_a_damaged_ledger_keeps_nothing_from_being_counted(seed: Seed) -> None:
+    (seed.folder / LEDGER).write_text("{")
+    await seed.look(2)
+    assert seed.total[0] == 4 * LOOK
+
+
+async def test_names_of_any_length_keep_nobody_from_being_booked(seed: Seed) -> None:
+    long = "https://huggingface.co/" + "x" * 500
+    seed.directory.records = [
+        model(server(), prefix="y" * 120, repository=long),
+        model(server(public_name="z" * 500), prefix="y" * 119 + "z", repository=long),
+    ]
+    await seed.look(int(PERIOD / LOOK) + 1)
+    assert len(seed.entries) > 0
