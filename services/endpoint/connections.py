@@ -40,16 +40,40 @@ class _Deadline:
             self._transport.abort()  # close() would wait until what is written was read
 
 
-class HttpConnection(H11Protocol):
-    """A connection over which requests come one after another."""
+class _MustRead(asyncio.Protocol):
+    """What both kinds of connection share: whoever takes nothing of what was written to it is cut off."""
 
     patience: float
+    _reads: _Deadline
+
+    def watch_reading(self, transport: asyncio.Transport) -> None:
+        """Be told as soon as anything that was written is not read."""
+        transport.set_write_buffer_limits(high=0)
+        self._reads = _Deadline(transport, self.patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._reads.call_off()
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Begin to wait for the client to read."""
+        super().pause_writing()
+        self._reads.set()
+
+    def resume_writing(self) -> None:
+        """Go on writing: everything was read."""
+        super().resume_writing()
+        self._reads.call_off()
+
+
+class HttpConnection(_MustRead, H11Protocol):
+    """A connection over which requests come one after another."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the head of a request."""
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)
-        self._reads = _Deadline(transport, self.patience)
+        self.watch_reading(transport)
         self._sends = _Deadline(transport, self.patience)
         self._sends.set()
 
@@ -65,19 +89,8 @@ class HttpConnection(H11Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection."""
-        self._reads.call_off()
         self._sends.call_off()
         super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Begin to wait for the client to read."""
-        super().pause_writing()
-        self._reads.set()
-
-    def resume_writing(self) -> None:
-        """Go on writing: everything was read."""
-        super().resume_writing()
-        self._reads.call_off()
 
     def _watch(self) -> None:
         answered = self.conn.our_state in {h11.DONE, h11.MUST_CLOSE}
@@ -88,32 +101,14 @@ class HttpConnection(H11Protocol):
             self._sends.call_off()
 
 
-class WebSocketConnection(WebSocketsSansIOProtocol):
+class WebSocketConnection(_MustRead, WebSocketsSansIOProtocol):
     """A WebSocket; that its client lives is what pings find out."""
-
-    patience: float
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over a connection from ``HttpConnection``."""
         super().connection_made(transport)
         self.close_timeout = self.patience
-        self.transport.set_write_buffer_limits(high=0)
-        self._reads = _Deadline(self.transport, self.patience)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._reads.call_off()
-        super().connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        """Begin to wait for the client to read."""
-        super().pause_writing()
-        self._reads.set()
-
-    def resume_writing(self) -> None:
-        """Go on writing: everything was read."""
-        super().resume_writing()
-        self._reads.call_off()
+        self.watch_reading(self.transport)
 
 
 def connection_classes(patience: float) -> tuple[type[asyncio.Protocol], type[asyncio.Protocol]]:

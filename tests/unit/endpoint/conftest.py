@@ -2,7 +2,7 @@
 
 import socket as sockets
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,8 +15,9 @@ from services.common.errors import Unavailable
 from services.common.settings.endpoint import EndpointSettings
 from services.endpoint.__main__ import server_config
 from services.endpoint.app import create_app
-from services.endpoint.models import Models
+from services.endpoint.models import Models, Offer
 from tests.unit.endpoint.fake_model import NAME, FakeModel
+from tests.unit.endpoint.grpc_pieces import Served, serving
 from tests.unit.endpoint.talk import OPEN, PATH, say
 
 
@@ -47,6 +48,23 @@ def until_loaded(models: Models) -> None:
 @pytest.fixture
 def model() -> FakeModel:
     return FakeModel()
+
+
+@pytest.fixture
+def models(model: FakeModel) -> Models:
+    """The model under two names, loaded."""
+    models = Models()
+    models.offer([Offer(NAME, lambda: model, ("parrot",))])
+    models.start()
+    until_loaded(models)
+    return models
+
+
+@pytest.fixture
+async def served(models: Models) -> AsyncIterator[Served]:
+    """The endpoint's gRPC around the model."""
+    async with serving(models) as served:
+        yield served
 
 
 @pytest.fixture

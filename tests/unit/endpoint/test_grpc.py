@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -20,27 +19,11 @@ from calyx.v1.inference_pb2 import (
 )
 from services.common.errors import Broken, Unavailable
 from services.endpoint.models import Models, Offer
-from tests.unit.endpoint.conftest import until_loaded
 from tests.unit.endpoint.fake_model import NAME, FakeModel
 from tests.unit.endpoint.grpc_pieces import Served, refusal, serving, until
 
 Code = grpc.StatusCode
 SERVICE = "calyx.v1.InferenceService"
-
-
-@pytest.fixture
-def models(model: FakeModel) -> Models:
-    models = Models()
-    models.offer([Offer(NAME, lambda: model, ("parrot",))])
-    models.start()
-    until_loaded(models)
-    return models
-
-
-@pytest.fixture
-async def served(models: Models) -> AsyncIterator[Served]:
-    async with serving(models) as served:
-        yield served
 
 
 async def test_an_answer_comes_in_pieces_and_the_last_one_says_why_it_is_the_last(served: Served) -> None:

@@ -7,24 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from services.endpoint.models import Models
-from tests.unit.endpoint.conftest import until_loaded
 from tests.unit.endpoint.fake_model import NAME, FakeModel
-from tests.unit.endpoint.grpc_pieces import serving
+from tests.unit.endpoint.grpc_pieces import Served
 
 CLIENT = Path(__file__).parents[3] / "docs" / "examples" / "grpc_client.py"
 
 
 async def test_the_client_lists_models_writes_an_answer_and_explains_errors(
-    model: FakeModel, capsys: pytest.CaptureFixture[str]
+    model: FakeModel, served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
     main: Callable[[str, str], int] = runpy.run_path(str(CLIENT))["main"]
-    models = Models({NAME: lambda: model})
-    models.start()
-    until_loaded(models)
-    async with serving(models) as served:
-        assert await asyncio.to_thread(main, "Tell me a story: ", served.address) == 0
-        assert capsys.readouterr().out.startswith(f"{NAME}: 1 MB in the endpoint\n")
-        model.tokenizer.chat_template = None
-        assert await asyncio.to_thread(main, "Hi", served.address) == 1
-        assert capsys.readouterr().err.startswith(f"INVALID_ARGUMENT: model {NAME} has no chat template")
+    assert await asyncio.to_thread(main, "Tell me a story: ", served.address) == 0
+    assert capsys.readouterr().out.startswith(f"{NAME}: 1 MB in the endpoint\n")
+    model.tokenizer.chat_template = None
+    assert await asyncio.to_thread(main, "Hi", served.address) == 1
+    assert capsys.readouterr().err.startswith(f"INVALID_ARGUMENT: model {NAME} has no chat template")

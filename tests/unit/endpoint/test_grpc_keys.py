@@ -11,8 +11,6 @@ from calyx.v1.inference_pb2 import ListModelsRequest
 from services.endpoint.access.__main__ import run
 from services.endpoint.access.keys import KeyFile
 from services.endpoint.models import Models
-from tests.unit.endpoint.conftest import until_loaded
-from tests.unit.endpoint.fake_model import NAME, FakeModel
 from tests.unit.endpoint.grpc_pieces import Served, refusal, serving
 
 Code = grpc.StatusCode
@@ -24,10 +22,7 @@ def create(tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-async def served(model: FakeModel, tmp_path: Path) -> AsyncIterator[Served]:
-    models = Models({NAME: lambda: model})
-    models.start()
-    until_loaded(models)
+async def served(models: Models, tmp_path: Path) -> AsyncIterator[Served]:
     async with serving(models, keys_file=tmp_path / "keys.json") as served:
         yield served
 

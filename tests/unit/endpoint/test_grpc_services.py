@@ -1,7 +1,6 @@
 """What every gRPC server has, as this one has it: the health service, reflection, and a port of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import grpc
 import pytest
@@ -16,26 +15,11 @@ from services.endpoint.grpc_api.health import HealthServicer
 from services.endpoint.grpc_api.server import grpc_served
 from services.endpoint.models import Models
 from services.endpoint.readiness import Readiness
-from tests.unit.endpoint.conftest import until_loaded
-from tests.unit.endpoint.fake_model import NAME, FakeModel
+from tests.unit.endpoint.fake_model import FakeModel
 from tests.unit.endpoint.grpc_pieces import Served, serving, until
 
 Code = grpc.StatusCode
 SERVICE = "calyx.v1.InferenceService"
-
-
-@pytest.fixture
-def models(model: FakeModel) -> Models:
-    models = Models({NAME: lambda: model})
-    models.start()
-    until_loaded(models)
-    return models
-
-
-@pytest.fixture
-async def served(models: Models) -> AsyncIterator[Served]:
-    async with serving(models) as served:
-        yield served
 
 
 async def test_health_is_what_readyz_says(served: Served, model: FakeModel) -> None:
