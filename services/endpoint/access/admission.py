@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from services.common.errors import Broken, CalyxError, Unavailable
+from services.common.errors import Broken, CalyxError, InvalidInput, Unavailable
 from services.endpoint.access.keys import ApiKey, KeyFile, KeyRing
 from services.endpoint.errors import OverLimit, Unauthorized
 from services.endpoint.observing import NobodyWatches, Observer
@@ -24,7 +24,7 @@ class _Use:
     """What a key is used for now.
 
     Attributes:
-        open: requests and connections that are going on.
+        open: answers and connections that are going on.
         left: requests that may come at once, of those per minute; fractions grow.
         counted_at: monotonic seconds at which ``left`` was right.
     """
@@ -38,7 +38,7 @@ class Ticket:
     """The right to be served, as a context manager: leaving it makes room for the key's next request."""
 
     def __init__(self, access: "Access", key: str | None, use: _Use | None, owner: str | None) -> None:
-        self._access, self._key, self._use = access, key, use
+        self._access, self._key, self._use, self._places = access, key, use, 1
         self.owner = owner
         """The name of the key; None where none is asked for."""
         if use is not None:
@@ -54,10 +54,23 @@ class Ticket:
         """
         self._access.spend(self._key)
 
+    def widen(self, places: int) -> None:
+        """Take so many of the key's places instead of one, for answers that are generated at the same time.
+
+        Raises:
+            InvalidInput: the key is never good for so many.
+            OverLimit: so many are not free now.
+            Unauthorized: the key was revoked or has expired meanwhile.
+            Unavailable: keys cannot be checked.
+        """
+        if self._use is not None:
+            self._access.widen(self._key, self._use, places, places - self._places)
+            self._places = places
+
     def close(self) -> None:
         """Give the place back; calling it again changes nothing."""
         if self._use is not None:
-            self._use.open -= 1
+            self._use.open -= self._places
             self._use = None
 
     def __enter__(self) -> Self:
@@ -113,6 +126,13 @@ class Access:
         with self._told():
             self._spend(key)
 
+    def widen(self, key: str | None, use: _Use, places: int, more: int) -> None:
+        """Take ``more`` places of a key for one who has ``places`` then; see ``Ticket.widen``."""
+        with self._told():
+            if self._ring_now().required:
+                _require_room(self._record(key), use.open + more, places)
+            use.open += more
+
     @contextmanager
     def _told(self) -> Iterator[None]:
         try:
@@ -126,11 +146,7 @@ class Access:
             return Ticket(self, None, None, None)
         record = self._record(key)
         use = self._uses.setdefault(record.hash, _Use())
-        if record.concurrency is not None and use.open >= record.concurrency:
-            raise OverLimit(
-                f"the API key {record.name} is used {use.open} times at once, and is good for no more",
-                "wait for an answer, or ask for a key with a higher limit",
-            )
+        _require_room(record, use.open + 1)
         return Ticket(self, key, use, record.name)
 
     def _spend(self, key: str | None) -> None:
@@ -190,6 +206,22 @@ class Access:
         self._uses = {known: use for known, use in self._uses.items() if known in kept or use.open}
         logger.info("API keys were read", extra={"required": ring.required, "keys": len(ring.keys)})
         return ring
+
+
+def _require_room(record: ApiKey, wanted: int, places: int = 1) -> None:
+    """Check that a key may be used ``wanted`` times at once, ``places`` of them by one request."""
+    limit = record.concurrency
+    if limit is None or wanted <= limit:
+        return
+    if places > limit:
+        raise InvalidInput(
+            f"the API key {record.name} is good for {limit} answers at once, {places} are asked for",
+            "ask for fewer, or for a key with a higher limit",
+        )
+    raise OverLimit(
+        f"the API key {record.name} is used {wanted - places} times at once, and is good for {limit}",
+        "wait for an answer, or ask for a key with a higher limit",
+    )
 
 
 def _bearer(authorization: str | None) -> str | None:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Request, Response
 from starlette.requests import ClientDisconnect
 
 from services.common.errors import InvalidInput, Unavailable
+from services.endpoint.access.gate import ticket_of
 from services.endpoint.errors import UnknownModel, presentable
 from services.endpoint.http_requests import unless_gone
 from services.endpoint.json_messages import dump, parse_json
@@ -73,6 +74,7 @@ async def _answer(
     try:
         message = kind.read(_parse(request, await request.body()))
         answering = await serve(message)
+        ticket_of(request.scope).widen(len(answering.requests))
         if not message.stream:
             return _json(await unless_gone(request.receive, answering.whole()))
         events = answering.stream()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.errors import Unavailable
+from services.common.errors import InvalidInput, Unavailable
 from services.endpoint.access.admission import Access, Ticket
 from services.endpoint.access.keys import KeyFile, KeyRing
 from services.endpoint.errors import OverLimit, Unauthorized
@@ -113,6 +113,32 @@ def test_so_many_at_once_and_no_more(bench: Bench) -> None:
         bench.admit(key)
     second.close()
     third.close()
+
+
+def test_answers_at_the_same_time_take_a_place_each(bench: Bench) -> None:
+    key = bench.create(concurrency=3)
+    with bench.admit(key) as ticket:
+        ticket.widen(2)
+        with bench.admit(key) as other:
+            with pytest.raises(OverLimit, match="used 2 times at once, and is good for 3"):
+                other.widen(2)
+            with pytest.raises(InvalidInput, match="good for 3 answers at once, 4 are asked for"):
+                other.widen(4)
+            with pytest.raises(OverLimit):
+                bench.admit(key)
+        ticket.widen(3)
+        with pytest.raises(OverLimit):
+            bench.admit(key)
+    bench.admit(key).widen(3)
+
+
+def test_without_a_limit_or_a_key_there_are_as_many_as_one_likes(bench: Bench) -> None:
+    bench.access.admit(None).widen(100)
+    ticket = bench.admit(bench.create())
+    ticket.widen(100)
+    bench.file.forget()
+    ticket.widen(200)
+    ticket.close()
 
 
 def test_a_place_is_given_back_however_a_request_ends(bench: Bench) -> None:

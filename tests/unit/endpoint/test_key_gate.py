@@ -166,6 +166,29 @@ def test_connections_are_limited_and_their_place_is_given_back(
     assert client.post(POST, json=ASK, headers=key).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}], "n": 3}),
+        ("/v1/completions", {"prompt": ["Hi", "Ho", "He"], "stream": True}),
+    ],
+)
+def test_each_of_several_answers_takes_a_place(
+    client: TestClient, create: Callable[..., dict[str, str]], path: str, fields: dict[str, Any]
+) -> None:
+    key = create("--concurrency", "3")
+    ask = {"model": NAME, **fields}
+    with client.websocket_connect(PATH, headers=key):
+        answer = client.post(path, json=ask, headers=key)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert client.post(path, json=ask, headers=key).status_code == 200
+    assert client.post(path, json=ask, headers=key).status_code == 200
+    more = {**ask, "n": 4}
+    answer = client.post(path, json=more, headers=key)
+    assert answer.status_code == 400
+    assert "is good for 3 answers at once" in answer.json()["error"]["message"]
+
+
 def test_each_answer_over_a_websocket_is_a_request(
     client: TestClient, create: Callable[..., dict[str, str]]
 ) -> None:
