@@ -222,7 +222,9 @@ def _add_pool_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     command.add_argument("--json", action="store_true", help="for programs")
     command = add("revoke", "on the seed: put a node out of the pool", "revoke attic")
     command.add_argument("node", metavar="NODE", help="its name, as `nodes` shows it")
-    command = add("backup", "on the seed: write the pool's keys and members to a file", "backup home.tar")
+    command = add(
+        "backup", "on the seed: write the pool's keys, members and API keys to a file", "backup home.tar"
+    )
     command.add_argument("file", type=Path, metavar="FILE", help="a new file; whoever has it has the pool")
     command = add("restore", "on the seed: become the pool of a backup again", "restore home.tar")
     command.add_argument("file", type=Path, metavar="FILE", help="what `backup` wrote")

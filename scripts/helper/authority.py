@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from scripts.helper.backup_file import add_keys
 from scripts.helper.containers import Container
 from scripts.helper.context import Context, command_line
 from scripts.helper.engine import Engine
@@ -47,8 +48,12 @@ class Authority:
         _demand(done)
         return json.loads(done.output)
 
-    def backup(self, target: Path) -> str | None:
+    def backup(self, target: Path, api_keys: bytes | None = None) -> str | None:
         """Write the pool's keys and database to a file that only this user can read.
+
+        Args:
+            target: the file.
+            api_keys: those of the endpoint, which go into the same file.
 
         Returns:
             What the backup lacks, if it lacks something.
@@ -63,9 +68,11 @@ class Authority:
         authority = self._running().identity
         handle, scratch = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.absolute().parent)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with os.fdopen(handle, "w+b") as file:
                 done = self._engine.execute_into(authority, [*_COMMAND, "backup", "-"], file)
                 _demand(done)
+                if api_keys is not None:
+                    add_keys(file, api_keys)
                 file.flush()
                 os.fsync(file.fileno())
             os.rename(scratch, target)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scripts.helper.authority import Authority
-from scripts.helper.commands.keeping import read_backup
+from scripts.helper.commands.keeping import put_back, read_backup
 from scripts.helper.commands.up import greet
 from scripts.helper.context import Context, command_line
 from scripts.helper.pools import PUBLIC, Pool, default_project
@@ -78,7 +78,7 @@ def run(context: Context, pool: Pool, options: CreateOptions) -> int:
         if backup is not None:
             context.steps.step(f"Restoring from {options.restore}")
             compose.create()
-            Authority(context, engine).restore(backup)
+            put_back(context, engine, backup)
         make_stack(context, engine, compose, timer).bring_up()
         token = Authority(context, engine).ask("token", "create", "--role", "worker")["token"]
         context.pools.save(pool)

@@ -15,6 +15,7 @@ from services.common.errors import Refused, Unavailable
 _IMAGE = "calyx/petals:endpoint"
 _COMMAND = ("python", "-m", "services.endpoint.access")
 _USER = "10001"
+_EXPORTED = "/tmp/keys.json"  # noqa: S108 - in a container of its own
 
 
 def run(context: Context, parsed: argparse.Namespace) -> int:
@@ -65,19 +66,42 @@ class Keys:
             )
         self._engine = engine
 
-    def ask(self, *words: str) -> Any:
+    def ask(self, *words: str, files: Mapping[str, bytes] | None = None) -> Any:
         """Return the JSON that a command of ``python -m services.endpoint.access`` prints.
+
+        Args:
+            words: the command.
+            files: place in its container → content, which it can read.
 
         Raises:
             Refused: it does not do that; with its reason.
         """
         done = self._engine.run_once(
-            _IMAGE, [*_COMMAND, *words], Surroundings(volumes={self._volume: "/access"}, user=_USER)
+            _IMAGE,
+            [*_COMMAND, *words],
+            Surroundings(volumes={self._volume: "/access"}, files=files or {}, user=_USER),
         )
         lines = done.output.strip().splitlines()
         if not done.ok:
             raise Refused((lines[-1] if lines else f"it ended with {done.code}").removeprefix("keys: "))
         return json.loads(lines[-1])
+
+    def export(self) -> bytes | None:
+        """Return all that is kept of the keys, which are only their hashes; ``None`` if there never was one.
+
+        Raises:
+            Refused: the file of keys is broken.
+        """
+        ring = self.ask("export")
+        return None if ring is None else json.dumps(ring).encode()
+
+    def replace(self, exported: bytes) -> None:
+        """Put what ``export`` returned in the place of the keys that are here.
+
+        Raises:
+            Refused: it is something else.
+        """
+        self.ask("import", _EXPORTED, files={_EXPORTED: exported})
 
 
 def _limits(parsed: argparse.Namespace) -> Sequence[str]:

@@ -1,10 +1,11 @@
-"""``python -m services.endpoint.access``: make, list and revoke API keys; what it prints is JSON."""
+"""``python -m services.endpoint.access``: make, list, revoke and move API keys; what it prints is JSON."""
 
 import argparse
 import json
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from services.common.durations import seconds
@@ -28,6 +29,11 @@ def run(arguments: Sequence[str], file: KeyFile, now: float) -> Any:
     match parsed.action:
         case "create":
             return _create(parsed, file, now)
+        case "export":
+            exported = file.read()
+            return exported and exported.model_dump()
+        case "import":
+            file.replace(_exported(Path(parsed.file)))
         case "revoke":
             file.change(lambda ring: ring.without_key(parsed.name))
         case "off":
@@ -58,6 +64,13 @@ def _create(parsed: argparse.Namespace, file: KeyFile, now: float) -> dict[str, 
     return {"name": parsed.name, "key": made[0]}
 
 
+def _exported(path: Path) -> KeyRing:
+    ring = KeyFile(path).read()
+    if ring is None:
+        raise InvalidInput(f"{path} is not there", "name a file that `export` wrote")
+    return ring
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m services.endpoint.access")
     actions = parser.add_subparsers(dest="action", required=True)
@@ -69,6 +82,8 @@ def _parser() -> argparse.ArgumentParser:
     actions.add_parser("list")
     actions.add_parser("revoke").add_argument("name")
     actions.add_parser("off")
+    actions.add_parser("export")
+    actions.add_parser("import").add_argument("file")
     return parser
 
 

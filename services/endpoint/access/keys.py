@@ -178,8 +178,16 @@ class KeyFile:
         Raises:
             Broken: the file cannot be written.
         """
+        self.replace(KeyRing(required=False))
+
+    def replace(self, ring: KeyRing) -> None:
+        """Put a ring in the place of whatever the file holds.
+
+        Raises:
+            Broken: the file cannot be written.
+        """
         with self._locked():
-            self._write(KeyRing(required=False))
+            self._write(ring)
 
     def _write(self, ring: KeyRing) -> None:
         replace_file(self._path, ring.model_dump_json(indent=2) + "\n")

@@ -91,6 +91,7 @@ def test_a_machine_that_crashed_is_listed_no_longer_than_its_lease(short_lived: 
 def test_a_pool_whose_seed_is_lost_goes_on_from_its_backup(short_lived: Mesh, tmp_path: Path) -> None:
     seed, (attic,) = short_lived.seed, short_lived.workers
     token, address, backup = short_lived.invite(), attic.address, tmp_path / "brief.tar"
+    seed.done("keys", "create", "phone")
     seed.done("backup", str(backup))
     assert backup.stat().st_mode & 0o777 == 0o600
     assert "is there already" in seed.calyx("backup", str(backup)).error
@@ -103,6 +104,8 @@ def test_a_pool_whose_seed_is_lost_goes_on_from_its_backup(short_lived: Mesh, tm
     assert attic.address == address
     assert place(seed)["address"].startswith(f"{SEED_IN_MESH}/")
     assert '"state": "valid"' in seed.done("token", "check", token)
+    assert "phone" in seed.done("keys", "list")
+    seed.done("keys", "off")
 
 
 def test_a_backup_of_something_else_changes_nothing(short_lived: Mesh, tmp_path: Path) -> None:

@@ -103,6 +103,38 @@ def test_none_is_asked_for_again(file: KeyFile) -> None:
     assert run(["list"], file, NOW)["required"] is True
 
 
+def test_all_that_is_kept_goes_to_another_endpoint(file: KeyFile, tmp_path: Path) -> None:
+    key = create(file, "phone", "--expires", "1d", "--concurrency", "2")
+    exported = tmp_path / "exported.json"
+    exported.write_text(json.dumps(run(["export"], file, NOW)))
+    other = KeyFile(tmp_path / "other.json")
+    create(other, "older")
+
+    assert [one["name"] for one in run(["import", str(exported)], other, NOW)["keys"]] == ["phone"]
+
+    ring = other.read()
+    assert ring == file.read()
+    assert ring is not None
+    assert ring.find(key, NOW) is not None
+
+
+def test_what_was_never_made_is_not_exported(file: KeyFile) -> None:
+    assert run(["export"], file, NOW) is None
+
+
+@pytest.mark.parametrize("content", ["{", '{"keys": [{"name": "a"}]}', None])
+def test_what_is_no_export_takes_no_key_s_place(file: KeyFile, tmp_path: Path, content: str | None) -> None:
+    create(file, "phone")
+    before, exported = file.read(), tmp_path / "exported.json"
+    if content is not None:
+        exported.write_text(content)
+
+    with pytest.raises((Broken, InvalidInput), match=r"exported\.json"):
+        run(["import", str(exported)], file, NOW)
+
+    assert file.read() == before
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [

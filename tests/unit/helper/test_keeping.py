@@ -1,12 +1,16 @@
 """The pool's backup: whole or not there, and put back without losing what is there."""
 
+import io
+import json
+import tarfile
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 
 from scripts.helper.authority import Authority
-from scripts.helper.commands.keeping import read_backup
+from scripts.helper.backup_file import split
+from scripts.helper.commands.keeping import put_back, read_backup
 from scripts.helper.commands.members import render, render_credits
 from scripts.helper.containers import Container
 from scripts.helper.context import Context
@@ -15,6 +19,8 @@ from scripts.helper.pools import Pool
 from scripts.helper.shell import Finished
 from services.common.errors import InvalidInput, Refused, Unavailable
 from tests.unit.helper.helper_fakes import container
+
+KEYS = json.dumps({"version": 1, "required": True, "keys": []}).encode()
 
 
 class FakeEngine:
@@ -30,6 +36,9 @@ class FakeEngine:
     def containers(self, _: str) -> list[Container]:
         return self.found
 
+    def volumes(self, project: str) -> list[str]:
+        return [f"{project}_access"]
+
     def execute_into(self, _: str, command: list[str], file: BinaryIO) -> Finished:
         assert command[-2:] == ["backup", "-"]
         file.write(self.content)
@@ -42,13 +51,28 @@ class FakeEngine:
         self.happened.append(f"started {identity}")
 
     def run_once(self, image: str, command: list[str], surroundings: Surroundings) -> Finished:
-        self.happened.append(f"{image} {command[-3]}")
+        self.happened.append(f"{image} {command[3]}")
         self.given = surroundings
         return self.done
 
 
+SEED = Context(project="calyx-home", pool=Pool("home", "calyx-home", "seed"))
+
+
 def authority(engine: Any) -> Authority:
-    return Authority(Context(project="calyx-home", pool=Pool("home", "calyx-home", "seed")), engine)
+    return Authority(SEED, engine)
+
+
+def written_by_the_authority() -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w|") as archive:
+        archive.addfile(tarfile.TarInfo("manifest.json"))
+    return target.getvalue()
+
+
+def names_in(content: bytes) -> list[str]:
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        return archive.getnames()
 
 
 def test_a_backup_is_whole_and_for_its_owner_alone(tmp_path: Path) -> None:
@@ -60,6 +84,46 @@ def test_a_backup_is_whole_and_for_its_owner_alone(tmp_path: Path) -> None:
     assert target.read_bytes() == b"everything"
     assert target.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_the_endpoint_s_keys_are_in_it_too(tmp_path: Path) -> None:
+    engine = FakeEngine(container("authority"))
+    engine.content = written_by_the_authority()
+
+    authority(engine).backup(tmp_path / "home.tar", KEYS)
+
+    content = (tmp_path / "home.tar").read_bytes()
+    assert names_in(content) == ["manifest.json", "endpoint/keys.json"]
+    pool, keys = split(content)
+    assert names_in(pool) == ["manifest.json"]
+    assert keys == KEYS
+
+
+@pytest.mark.parametrize("content", [written_by_the_authority(), b"nonsense", b"", b"x" * 2000])
+def test_a_backup_without_keys_is_the_authority_s_alone(content: bytes) -> None:
+    assert split(content) == (content, None)
+
+
+def test_keys_are_put_back_with_the_pool_and_otherwise_stay(tmp_path: Path) -> None:
+    engine = FakeEngine(container("authority"))
+    engine.content = written_by_the_authority()
+    authority(engine).backup(tmp_path / "home.tar", KEYS)
+    engine.done = Finished(0, '{"required": true, "keys": []}\n')
+
+    put_back(SEED, engine, (tmp_path / "home.tar").read_bytes())  # type: ignore[arg-type]
+
+    assert engine.happened[1:] == [
+        "calyx/authority restore",
+        "started id-authority",
+        "calyx/petals:endpoint import",
+    ]
+    assert engine.given is not None
+    assert list(engine.given.volumes) == ["calyx-home_access"]
+    assert list(engine.given.files.values()) == [KEYS]
+
+    engine.happened.clear()
+    put_back(SEED, engine, written_by_the_authority())  # type: ignore[arg-type]
+    assert engine.happened[-1] == "started id-authority"
 
 
 def test_what_a_backup_lacks_is_said(tmp_path: Path) -> None:

@@ -48,6 +48,24 @@ def test_a_container_of_its_own_writes_the_volume_of_the_stack() -> None:
     assert surroundings.user == "10001"
 
 
+def test_all_that_is_kept_of_keys_goes_out_and_comes_back() -> None:
+    engine = FakeEngine(Finished(0, '{"version": 1, "required": true, "keys": []}\n'))
+    exported = keys(engine, "mine").export()
+    assert exported is not None
+
+    keys(engine, "other").replace(exported)
+
+    _, command, surroundings = engine.ran[-1]
+    (place,) = surroundings.files
+    assert command[-2:] == ["import", place]
+    assert surroundings.files[place] == exported
+    assert surroundings.volumes == {"other_access": "/access"}
+
+
+def test_where_there_never_was_a_key_there_is_nothing_to_export() -> None:
+    assert keys(FakeEngine(Finished(0, "null\n"))).export() is None
+
+
 def test_why_it_failed_is_told_without_its_prefix() -> None:
     engine = FakeEngine(Finished(1, "keys: there is a key phone already — revoke that one\n"))
 
