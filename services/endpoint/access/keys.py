@@ -41,7 +41,7 @@ class ApiKey(_Record):
         created_at: when it was made, in seconds since the epoch.
         expires_at: when it ends; ``None``: never.
         requests_per_minute: how many requests it is good for; ``None``: any number.
-        concurrency: how many requests and WebSocket connections it is good for at once; ``None``: any number.
+        concurrency: how many answers and WebSocket connections it is good for at once; ``None``: any number.
     """
 
     name: Annotated[str, Field(pattern=_NAME)]
