@@ -13,7 +13,10 @@ from services.endpoint.stopping import StopSequences
 
 @dataclass(frozen=True)
 class Finish:
-    """Why an answer ended: a stop sequence (and which), the model's end of text, or the limit of tokens."""
+    """Why an answer ended: a stop sequence (and which), the end of the text, or the limit of tokens.
+
+    A text ends where the model says so, and where its grammar lets nothing follow.
+    """
 
     reason: Literal["stop_sequence", "end_of_text", "length"]
     sequence: str | None = None
@@ -80,15 +83,15 @@ class Generation:
         guesses = guesser.guess(tokens, min(self._speculative_tokens, self._plan.end - len(tokens) - 1))
         chosen = await self.session.next_tokens(tokens[self.session.position :], self._chooser, guesses)
         self.passes += 1
-        for token in chosen:
+        for count, token in enumerate(chosen, start=1):
             if self.finish is None:
-                self._accept(token)
+                self._accept(token, complete=count == len(chosen) and self._chooser.complete)
         if guesses:
             guesser.checked(tokens, len(guesses), len(chosen) - 1)
             if self.session.position >= len(tokens):
                 await self.session.go_back(len(tokens) - 1)
 
-    def _accept(self, token: int) -> None:
+    def _accept(self, token: int, *, complete: bool) -> None:
         conversation, plan = self._conversation, self._plan
         conversation.tokens.append(token)
         self._tokens += 1
@@ -105,6 +108,9 @@ class Generation:
             stop = plan.stop_ids.get(token)
             self.finish = Finish("end_of_text" if stop is None else "stop_sequence", stop)
             border = begin
+            text += self._stops.flush() + conversation.detokenizer.flush()
+        elif complete:
+            self.finish = Finish("end_of_text")
             text += self._stops.flush() + conversation.detokenizer.flush()
         elif len(conversation.tokens) >= plan.end:
             # No flush of what is incomplete: a character that the limit cut is whole again if the caller goes on.

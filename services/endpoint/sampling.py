@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 import torch
 
 from services.common.errors import Broken
+from services.endpoint.drawing import draw_from_all, draw_from_nuclei
 from services.endpoint.errors import WrongField
+from services.endpoint.grammar import Grammar
 
 _COLDEST = 1e-4
 """Below this temperature the likeliest token always wins, and float32 logits divided by it overflow."""
-_NUCLEUS_CANDIDATES = 256
 MAX_LOGPROBS = 20
 
 
@@ -33,6 +34,7 @@ class SamplingParameters:
         logit_bias: -100…100 by token id; added to the token's score.
         logprobs: 0…20; keep the log-probability of every chosen token and of this many likeliest ones. They are
             the model's own, before all of the above.
+        grammar: what the text must be; whatever the above say, no token is chosen that leads elsewhere.
 
     Raises:
         WrongField: a value is out of its range; the message names it.
@@ -48,6 +50,7 @@ class SamplingParameters:
     frequency_penalty: float = 0.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     logprobs: int | None = None
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         _check("temperature", self.temperature, 0, 100)
@@ -117,6 +120,7 @@ class TokenChooser:
         self._counts: Counter[int] | None = Counter() if self._presence or self._frequency else None
         self._bias = parameters.logit_bias
         self._alternatives = parameters.logprobs
+        self._matching = parameters.grammar.begin() if parameters.grammar else None
         self.logprobs: list[TokenLogprob] = []
         self._generator = generator
         if generator is None and not self._greedy:
@@ -136,16 +140,15 @@ class TokenChooser:
             logits: [texts, vocabulary] in float32.
 
         Returns:
-            A token for each text, or ``Broken`` where the logits are not numbers, as some server computes wrongly.
+            A token for each text, or ``Broken`` where the logits are not numbers, as some server computes wrongly, or
+            ``WrongField`` where its grammar cannot be followed any more.
         """
         scores = _adjusted(choosers, logits)
         peaks, likeliest = scores.max(dim=-1, keepdim=True)
         answers: list[int | Exception] = likeliest[:, 0].tolist()
         for index, peak in enumerate(peaks[:, 0].tolist()):
             if not math.isfinite(peak):
-                answers[index] = Broken(
-                    "a server of the swarm returned values that are not numbers", "try again"
-                )
+                answers[index] = choosers[index]._obstacle()
         drawing = [
             index
             for index, chooser in enumerate(choosers)
@@ -162,11 +165,23 @@ class TokenChooser:
         _note_logprobs(choosers, logits, answers)
         return answers
 
+    @property
+    def complete(self) -> bool:
+        """Whether the text is all that its grammar wants."""
+        return self._matching is not None and self._matching.complete
+
+    def _obstacle(self) -> Exception:
+        """Return why no token can be chosen."""
+        problem = self._matching.problem if self._matching else None
+        return problem or Broken("a server of the swarm returned values that are not numbers", "try again")
+
     def _remember(self, token: int) -> None:
         if self._penalty is not None:
             self._context.append(token)
         if self._counts is not None:
             self._counts[token] += 1
+        if self._matching is not None:
+            self._matching.take(token)
 
     def _additions(self) -> dict[int, float]:
         """Return what is added to the scores of which tokens."""
@@ -179,10 +194,11 @@ class TokenChooser:
 
 
 def _adjusted(choosers: Sequence[TokenChooser], logits: torch.Tensor) -> torch.Tensor:
-    """Return scores in which tokens are as much less or more likely as each text's parameters want."""
+    """Return scores in which tokens are as much less or more likely as each text's parameters want, or impossible."""
     additions = [chooser._additions() for chooser in choosers]
     repeating = _indices(choosers, lambda chooser: chooser._penalty is not None)
-    if not repeating and not any(additions):
+    bound = _indices(choosers, lambda chooser: chooser._matching is not None)
+    if not repeating and not bound and not any(additions):
         return logits
     scores = logits.clone()
     for index in repeating:
@@ -194,6 +210,9 @@ def _adjusted(choosers: Sequence[TokenChooser], logits: torch.Tensor) -> torch.T
     tokens = [token for added in additions for token in added]
     amounts = [amount for added in additions for amount in added.values()]
     scores[rows, tokens] += torch.tensor(amounts)
+    for index in bound:
+        if (matching := choosers[index]._matching) is not None:
+            scores[index].masked_fill_(~matching.allowed(scores.shape[-1]), -math.inf)
     return scores
 
 
@@ -226,11 +245,11 @@ def _draw(choosers: Sequence[TokenChooser], scores: torch.Tensor) -> list[int]:
     tokens = torch.empty(len(choosers), dtype=torch.long)
     whole = _indices(choosers, lambda chooser: chooser._top_p is None)
     if whole:
-        tokens[whole] = _invert(scores[whole], thresholds[whole])
+        tokens[whole] = draw_from_all(scores[whole], thresholds[whole])
     nuclei = _indices(choosers, lambda chooser: chooser._top_p is not None)
     if nuclei:
         limits = torch.tensor([[choosers[index]._top_p] for index in nuclei], dtype=torch.float64)
-        tokens[nuclei] = _draw_from_nuclei(scores[nuclei], limits, thresholds[nuclei])
+        tokens[nuclei] = draw_from_nuclei(scores[nuclei], limits, thresholds[nuclei])
     picked: list[int] = tokens.tolist()
     return picked
 
@@ -248,42 +267,3 @@ def _leave_top_k(choosers: Sequence[TokenChooser], scores: torch.Tensor) -> None
     best = scores[limited].topk(max(counts)).values
     weakest = best.gather(1, torch.tensor(counts).unsqueeze(1) - 1)
     scores[limited] = scores[limited].masked_fill(scores[limited] < weakest, -math.inf)
-
-
-def _draw_from_nuclei(scores: torch.Tensor, limits: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
-    """Draw from the likeliest tokens that together have the probabilities ``limits`` [texts, 1].
-
-    Sorting a whole vocabulary takes milliseconds. Where the likeliest few hundred have more than the wanted
-    probability, they are enough.
-    """
-    best, candidates = scores.topk(min(_NUCLEUS_CANDIDATES, scores.shape[-1]))
-    shares = (best.double() - scores.double().logsumexp(dim=-1, keepdim=True)).exp()
-    too_few = (shares.sum(dim=-1) <= limits[:, 0]).nonzero()[:, 0]
-    tokens = _pick(best, candidates, shares, limits, thresholds)
-    if len(too_few):
-        ordered, places = scores[too_few].sort(dim=-1, descending=True)
-        shares = ordered.double().softmax(dim=-1)
-        tokens[too_few] = _pick(ordered, places, shares, limits[too_few], thresholds[too_few])
-    return tokens
-
-
-def _pick(
-    ordered: torch.Tensor,
-    tokens: torch.Tensor,
-    shares: torch.Tensor,
-    limits: torch.Tensor,
-    thresholds: torch.Tensor,
-) -> torch.Tensor:
-    """Draw one of ``tokens``, whose scores are in descending order, from those that reach the limit; never none."""
-    likelier = shares.cumsum(dim=-1) - shares
-    outside = likelier >= limits
-    outside[:, 0] = False
-    index = _invert(ordered.masked_fill(outside, -math.inf), thresholds)
-    return tokens.gather(1, index.unsqueeze(1))[:, 0]
-
-
-def _invert(scores: torch.Tensor, thresholds: torch.Tensor) -> torch.Tensor:
-    """Invert each row's distribution at one random number: torch.multinomial draws one per token."""
-    cumulative = scores.softmax(dim=-1, dtype=torch.float64).cumsum(dim=-1)
-    found = torch.searchsorted(cumulative, thresholds * cumulative[:, -1:], right=True)
-    return found[:, 0].clamp(max=scores.shape[-1] - 1)

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from services.endpoint.conversation import Request
+from services.endpoint.grammar import Grammar
 from services.endpoint.json_messages import Message
 from services.endpoint.openai.fields import listed, numbered, unsupported
+from services.endpoint.openai.formats import ResponseFormat
 from services.endpoint.openai.messages import ChatMessage, Tool
 from services.endpoint.sampling import MAX_LOGPROBS, SamplingParameters
 
@@ -56,7 +58,14 @@ class Sampled(Message):
         """Whether a stream ends with a chunk of token counts."""
         return bool(self.stream_options and self.stream_options.include_usage)
 
-    def to_request(self, prompt: list[int], choice: int, max_tokens: int, logprobs: int | None) -> Request:
+    def to_request(
+        self,
+        prompt: list[int],
+        choice: int,
+        max_tokens: int,
+        logprobs: int | None,
+        grammar: Grammar | None = None,
+    ) -> Request:
         """Translate it for the generation core.
 
         Args:
@@ -64,6 +73,7 @@ class Sampled(Message):
             choice: which of several answers this is: each is drawn with a seed of its own.
             max_tokens: the most tokens of the answer.
             logprobs: how many likeliest tokens are told beside each chosen one; ``None``: no probabilities at all.
+            grammar: what the answer must be.
 
         Raises:
             InvalidInput: a value is out of its range.
@@ -81,6 +91,7 @@ class Sampled(Message):
                 frequency_penalty=self.frequency_penalty or 0.0,
                 logit_bias=self.logit_bias or {},
                 logprobs=logprobs,
+                grammar=grammar,
             ),
             max_new_tokens=max_tokens,
             stop_sequences=tuple(self.stop or ()),
@@ -100,7 +111,7 @@ class ChatRequest(Sampled):
     tool_choice: Annotated[Any, unsupported("send 'auto' or 'none'", "auto", "none")] = None
     parallel_tool_calls: bool | None = None
     continue_final_message: bool | None = None
-    response_format: Annotated[Any, unsupported("ask for the format in a message", {"type": "text"})] = None
+    response_format: ResponseFormat | None = None
     functions: Annotated[Any, unsupported("send tools", [])] = None
     function_call: Annotated[Any, unsupported("send tool_choice", "auto", "none")] = None
     modalities: Annotated[Any, unsupported("ask for text alone", ["text"])] = None
@@ -110,6 +121,11 @@ class ChatRequest(Sampled):
     def offered_tools(self) -> list[Tool]:
         """The functions that the model may call in this answer."""
         return [] if self.tool_choice == "none" else self.tools or []
+
+    @property
+    def wanted_schema(self) -> dict[str, Any] | None:
+        """The JSON schema that answers must keep to; ``None``: they are any text."""
+        return self.response_format.wanted if self.response_format else None
 
     @property
     def answer_tokens(self) -> int | None:

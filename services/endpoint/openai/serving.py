@@ -14,6 +14,7 @@ from services.endpoint.conversation import Conversation, Request
 from services.endpoint.engine import Model, Server
 from services.endpoint.errors import WrongField
 from services.endpoint.generation import Chunk
+from services.endpoint.grammar import Grammar
 from services.endpoint.models import Models
 from services.endpoint.openai.chat import ChatChoice
 from services.endpoint.openai.completions import TextChoice
@@ -21,6 +22,7 @@ from services.endpoint.openai.logprobs import LogprobWriter
 from services.endpoint.openai.schema import MAX_CHOICES, ChatRequest, CompletionRequest, Sampled
 from services.endpoint.openai.servers import extension
 from services.endpoint.scheduler import Scheduler
+from services.endpoint.schemas import Schemas
 
 
 class Choice(Protocol):
@@ -125,6 +127,7 @@ class Serving:
         self._models, self._scheduler = models, scheduler
         self._answer_tokens, self._clock = answer_tokens, clock
         self._since = int(clock())
+        self._schemas = Schemas()
 
     def models(self) -> list[dict[str, Any]]:
         """Return the models that requests may name."""
@@ -142,6 +145,10 @@ class Serving:
         model = self._models.get(request.model)
         if request.top_logprobs is not None and not request.logprobs:
             raise WrongField("top_logprobs: it needs logprobs", "send logprobs: true")
+        if request.wanted_schema is not None and request.offered_tools:
+            raise WrongField(
+                "response_format: it leaves no room for calls of tools", "send tool_choice: none"
+            )
         template = ChatTemplate(model.tokenizer, model.name)
         prompt = await asyncio.to_thread(
             template.encode,
@@ -152,8 +159,9 @@ class Serving:
         likeliest = (request.top_logprobs or 0) if request.logprobs else None
         writer = None if likeliest is None else LogprobWriter(model.tokenizer)
         choices = [ChatChoice(index, request, writer) for index in range(request.choices)]
-        limit = request.answer_tokens
-        return await self._answering(_CHAT, model, request, [prompt], limit, likeliest, choices)
+        limit, schema = request.answer_tokens, request.wanted_schema
+        grammar = None if schema is None else await self._schemas.grammar(model, schema)
+        return await self._answering(_CHAT, model, request, [prompt], limit, likeliest, choices, grammar)
 
     async def completion(self, request: CompletionRequest) -> Answering:
         """Make the answers to plain texts ready.
@@ -181,9 +189,10 @@ class Serving:
         limit: int | None,
         logprobs: int | None,
         choices: Sequence[Choice],
+        grammar: Grammar | None = None,
     ) -> Answering:
         requests = [
-            request.to_request(prompt, choice, limit or self._room(model, prompt), logprobs)
+            request.to_request(prompt, choice, limit or self._room(model, prompt), logprobs, grammar)
             for prompt in prompts
             for choice in range(request.choices)
         ]

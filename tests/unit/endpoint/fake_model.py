@@ -160,3 +160,16 @@ class FakeModel:
 
     def close(self) -> None:
         self.closed = True
+
+
+class Babbler(FakeModel):
+    """Says anything, and would rather come to an end where it may."""
+
+    def __init__(self) -> None:
+        super().__init__(max_length=4096)
+        self._dice = torch.Generator().manual_seed(1)
+        self._wish = torch.zeros(len(self.tokenizer))
+        self._wish[self.tokenizer('"}]')["input_ids"]] = 4.0
+
+    def logits(self, step: int) -> torch.Tensor:
+        return torch.randn(len(self.tokenizer), generator=self._dice) + self._wish

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -13,12 +14,13 @@ from google.protobuf import json_format
 
 from calyx.v1.inference_pb2 import GenerateRequest
 from tests.unit.endpoint.documented import example, examples
+from tests.unit.endpoint.fake_model import Babbler, FakeModel
 from tests.unit.endpoint.grpc_pieces import Served
 
 ENDPOINT = "docs/endpoint.md"
 TEXT = "Once upon a time."
 RUN: dict[str, dict[str, int]] = {
-    "python": {"import websockets": 1, "stream=True": 1, "ChatOpenAI": 1},
+    "python": {"import websockets": 1, "stream=True": 1, "ChatOpenAI": 1, "completions.parse": 1},
     "bash": {"curl http": 3, "grpcurl": 1, "./scripts/calyx": 1},
     # The first one is run by tests/browser; the package of the other comes from npm, which no test has
     "javascript": {"new WebSocket": 1, 'from "openai"': 1},
@@ -52,6 +54,20 @@ def test_the_client_of_openai(
 def test_langchain(listen: Callable[..., str], capsys: pytest.CaptureFixture[str]) -> None:
     exec(example(ENDPOINT, "python", "ChatOpenAI", listen()), {})
     assert capsys.readouterr().out.strip() == TEXT
+
+
+class TestInJson:
+    """An answer in JSON, of a model that says anything."""
+
+    @pytest.fixture
+    def model(self) -> FakeModel:
+        return Babbler()
+
+    def test_it_is_read_as_a_class(
+        self, listen: Callable[..., str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        exec(example(ENDPOINT, "python", "completions.parse", listen()), {"__name__": "example"})
+        assert re.match(r"name='.*' inhabitants=-?\d+$", capsys.readouterr().out, re.DOTALL)
 
 
 @pytest.mark.parametrize("document", ["README.md", ENDPOINT])

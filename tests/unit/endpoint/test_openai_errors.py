@@ -17,6 +17,21 @@ PLAIN = {"model": NAME, "prompt": "Hi"}
 TOOL = {"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}
 
 
+def of_schema(schema: Any, name: str = "wanted") -> dict[str, Any]:
+    return {"response_format": {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}}
+
+
+def wide(fields: int) -> dict[str, Any]:
+    return {f"{number}": {} for number in range(fields)}
+
+
+def nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": "string"}
+    for _ in range(depth):
+        schema = {"type": "array", "items": schema}
+    return schema
+
+
 def refused(answer: Any, status: int, param: str | None, problem: str) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     error = answer.json()["error"]
@@ -84,8 +99,24 @@ def refused(answer: Any, status: int, param: str | None, problem: str) -> dict[s
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools[0].function.name", "pattern"),
         ({"tool_choice": "required"}, "tool_choice", "not supported"),
         ({"tool_choice": {"type": "function", "function": {"name": "look"}}}, "tool_choice", "not supported"),
-        ({"response_format": {"type": "json_object"}}, "response_format", "not supported"),
-        ({"response_format": "json"}, "response_format", "not supported"),
+        ({"response_format": "json"}, "response_format", "valid dictionary"),
+        ({"response_format": {"type": "xml"}}, "response_format.type", "'json_schema'"),
+        ({"response_format": {"type": "json_schema"}}, "response_format", "its json_schema is missing"),
+        (of_schema([]), "response_format.json_schema.schema", "valid dictionary"),
+        (of_schema({}, name="a b"), "response_format.json_schema.name", "pattern"),
+        (of_schema({"type": "strange"}), "response_format", "Invalid type: strange"),
+        (of_schema({"not": {}}), "response_format", 'Unimplemented keys: ["not"]'),
+        (of_schema({"$ref": "https://example.org/x"}), "response_format", "not present"),
+        (of_schema({"$ref": "#"}), "response_format", "no answer keeps to the schema"),
+        (of_schema(nested(200)), "response_format", "recursion limit"),
+        (of_schema({"const": "\ud800"}), "response_format", "hex escape"),
+        (of_schema({"const": "x" * 40_000}), "response_format", "32768 are the most"),
+        (of_schema({"type": "object", "properties": wide(1500)}), "response_format", "takes too long"),
+        (
+            {"response_format": {"type": "json_object"}, "tools": [TOOL]},
+            "response_format",
+            "no room for calls of tools",
+        ),
         ({"functions": [{"name": "look"}]}, "functions", "send tools"),
         ({"modalities": ["text", "audio"]}, "modalities", "text alone"),
         ({"audio": {"voice": "x"}}, "audio", "text alone"),
