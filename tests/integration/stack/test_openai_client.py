@@ -29,3 +29,18 @@ def test_a_chat_streams_and_says_what_the_websocket_says(pool: Pool, question: s
         socket.send(json.dumps({"type": "generate", "inputs": question, "max_new_tokens": 30}))
         assert json.loads(socket.recv(timeout=120)) == {"ok": True}
         assert json.loads(socket.recv(timeout=120))["outputs"] == ANSWER
+
+
+def test_the_model_writes_the_json_that_is_asked_for(pool: Pool) -> None:
+    fields = {"capital": {"type": "string"}, "country": {"type": "string"}}
+    schema = {"type": "object", "properties": fields, "required": [*fields], "additionalProperties": False}
+    wanted = {"type": "json_schema", "json_schema": {"name": "city", "schema": schema, "strict": True}}
+    with pool.http() as http:
+        client = OpenAI(base_url=f"http://{pool.endpoint}/v1", api_key="none", http_client=http)
+        answer = client.chat.completions.create(
+            model=MODEL, messages=QUESTION, temperature=0, max_tokens=100, response_format=wanted
+        )
+
+    (choice,) = answer.choices
+    assert choice.finish_reason == "stop"
+    assert json.loads(choice.message.content).keys() == fields.keys()
