@@ -202,6 +202,11 @@ def _add_pool_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         "--block-indices", metavar="A:B", help="exactly these (default: what the pool needs)"
     )
     command.add_argument("--public-name", metavar="TEXT", help="shown on the health page")
+    command.add_argument(
+        "--endpoint",
+        action="store_true",
+        help="run an endpoint here too, which the pool turns to while the seed's is not ready",
+    )
     command.add_argument("--model", metavar="NAME", help="hub name (default: the one in the settings)")
     _add_setting_up(command)
 

@@ -34,6 +34,8 @@ class Compose:
         self._command += ["--project-name", context.project, "--project-directory", str(context.root)]
         self._environment = (context.pool.settings if context.pool else {}) | dict(environment or {})
         self._scale = ["--scale", "server=0"] if context.pool and not context.pool.server else []
+        if context.pool and context.pool.endpoint:
+            self._command += ["--profile", "endpoint"]
         fragments = [context.pool.fragment] if context.pool else []
         for name in ("compose.yaml", *fragments, *(["compose.gpu.yaml"] if gpu else [])):
             self._command += ["--file", str(context.root / name)]

@@ -10,7 +10,7 @@ from typing import Literal
 
 from services.common.errors import Broken, InvalidInput, Unavailable
 from services.common.files import replace_file
-from services.common.settings import PREFIX
+from services.common.settings import PREFIX, VpnSettings
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _FILE = "pool.json"
@@ -22,6 +22,9 @@ _FRAGMENTS = {
 
 PUBLIC = "public"
 """What Petals' public swarm is called among a machine's pools."""
+
+OWN_ENDPOINT = f"{PREFIX}OWN_ENDPOINT"
+"""Set where a member runs an endpoint."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,18 @@ class Pool:
         if self.role == "seed":
             return "the seed"
         return "a worker" if self.server else "a user"
+
+    @property
+    def endpoint(self) -> bool:
+        """Whether this member runs an endpoint besides the seed's.
+
+        Raises:
+            InvalidSetting: its setting is neither yes nor no.
+        """
+        if self.role != "worker" or not self.server:
+            return False
+        chosen = self.settings.get(OWN_ENDPOINT)
+        return VpnSettings.load(**({"own_endpoint": chosen} if chosen else {})).own_endpoint
 
     @property
     def meshed(self) -> bool:

@@ -19,13 +19,15 @@ class Lighthouse:
 class View:
     """What every node is told of the pool, again with each heartbeat.
 
-    ``ca`` holds every certificate authority that is trusted now, ``ca_expires_at`` is when the newest one ends.
+    ``ca`` holds every certificate authority that is trusted now, ``ca_expires_at`` is when the newest one ends;
+    ``endpoint_nodes`` are addresses of members whose endpoints others may use besides the seed's.
     """
 
     ca: str
     ca_expires_at: int
     lighthouses: list[Lighthouse]
     initial_peers: list[str]
+    endpoint_nodes: list[str]
     blocklist: list[str]
     lease_seconds: int
     server_time: int

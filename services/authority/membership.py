@@ -98,7 +98,15 @@ class Membership:
                 view=look(self._settings, store, self._authorities, now),
             )
 
-    def heartbeat(self, bearer: str, activity: Activity, blocks: str | None, model: str | None) -> Alive:
+    def heartbeat(
+        self,
+        bearer: str,
+        activity: Activity,
+        blocks: str | None,
+        model: str | None,
+        *,
+        endpoint: bool = False,
+    ) -> Alive:
         """Extend a node's lease, keep what it says of itself, and tell it what is new.
 
         Raises:
@@ -107,7 +115,8 @@ class Membership:
         now = self._now()
         with self._database.write() as store:
             node = _member(store, bearer)
-            self._seen(store, node, now, activity=activity, blocks=blocks, model=model)
+            said = {"activity": activity, "blocks": blocks, "model": model, "endpoint": endpoint}
+            self._seen(store, node, now, **said)
             certificate = store.newest_certificate(node.id)
             return Alive(
                 renew=certificate is None or self._is_due(certificate, now),

@@ -30,6 +30,7 @@ class Heartbeat(_Message):
     state: Literal["running", "paused"]
     blocks: Annotated[str, StringConstraints(max_length=64)] | None = None
     model: Annotated[str, StringConstraints(max_length=200)] | None = None
+    endpoint: bool = False
 
 
 class Renew(_Message):

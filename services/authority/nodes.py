@@ -39,6 +39,7 @@ class Node:
     blocks: str | None = None
     model: str | None = None
     held_address: str | None = None
+    endpoint: bool = False
 
     def presence(self, now: int) -> Presence:
         """Return how the node is now; that it is gone is seen by the clock and written down nowhere."""

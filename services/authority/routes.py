@@ -26,7 +26,10 @@ def api_router(membership: Membership) -> APIRouter:
 
     @router.post("/v1/heartbeat")
     def heartbeat(body: Heartbeat, authorization: Authorization = "") -> dict[str, Any]:
-        return document(membership.heartbeat(_bearer(authorization), body.state, body.blocks, body.model))
+        bearer = _bearer(authorization)
+        return document(
+            membership.heartbeat(bearer, body.state, body.blocks, body.model, endpoint=body.endpoint)
+        )
 
     @router.post("/v1/renew")
     def renew(body: Renew, authorization: Authorization = "") -> dict[str, Any]:

@@ -114,6 +114,11 @@ class Store:
         """Return the members that others find each other through."""
         return self.members(nodes.c.role == "seed")
 
+    def endpoint_addresses(self, now: int, most: int) -> list[str]:
+        """Return addresses of the first workers to enrol of those that are there and run an endpoint."""
+        there = (nodes.c.role == "worker", nodes.c.lease_until > now, nodes.c.endpoint.is_(True))
+        return [node.address for node in self.members(*there) if node.address is not None][:most]
+
     def held_addresses(self) -> set[str]:
         """Return the addresses that no new node may have without taking them from another."""
         held = self._connection.scalars(select(nodes.c.address).where(nodes.c.address.is_not(None)))

@@ -3,7 +3,20 @@
 Columns are named as the fields of the records that rows become.
 """
 
-from sqlalchemy import BigInteger, Column, ForeignKey, Index, Integer, MetaData, String, Table, Text, and_
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    and_,
+    false,
+)
 
 METADATA = MetaData()
 
@@ -40,6 +53,7 @@ nodes = Table(
     Column("blocks", String(64)),
     Column("model", String(200)),
     Column("held_address", String(15), index=True),
+    Column("endpoint", Boolean, nullable=False, server_default=false()),
 )
 
 # A name is taken by one node that neither left nor was revoked; history may hold it any number of times.

@@ -46,6 +46,7 @@ def tunnel_for(settings: VpnSettings) -> Tunnel:
         ),
         enrol=lambda: enrol(folder, VpnSettings.load()),
         state=lambda: "running" if serves_blocks() else "paused",
+        own_endpoint=settings.own_endpoint,
     )
 
 

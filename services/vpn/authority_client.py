@@ -97,9 +97,10 @@ class AuthorityClient:
         place = {"pool": token.pool, "authority": self._address, "pin": self._pin}
         return self._read(Membership, answer | place)
 
-    def heartbeat(self, membership: Membership, state: str) -> Standing:
-        """Say that this node lives and what it does; raises as ``enrol``, and PutOut."""
-        answer = self._ask("renewing the lease", "/v1/heartbeat", {"state": state}, membership)
+    def heartbeat(self, membership: Membership, state: str, *, endpoint: bool = False) -> Standing:
+        """Say that this node lives, what it does and whether it runs an endpoint; raises as ``enrol``, and PutOut."""
+        said = {"state": state, "endpoint": endpoint}
+        answer = self._ask("renewing the lease", "/v1/heartbeat", said, membership)
         return self._read(Standing, answer)
 
     def renew(self, membership: Membership, public_key: str) -> Certificate:

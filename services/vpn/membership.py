@@ -31,6 +31,7 @@ class Standing(BaseModel):
     blocklist: list[str]
     lighthouses: list[Lighthouse]
     initial_peers: list[str]
+    endpoint_nodes: list[IPv4Address] = []
     expires_at: float
     ca_expires_at: float | None = None
     lease_seconds: float

@@ -73,6 +73,7 @@ class MeshTunnel:
         files: what the other containers are told.
         enrol: takes a place in the pool if there is none yet.
         state: what the node does now, ``running`` or ``paused``.
+        own_endpoint: whether this member runs an endpoint.
         outside: the world.
     """
 
@@ -84,12 +85,13 @@ class MeshTunnel:
         *,
         enrol: Callable[[], Membership],
         state: Callable[[], str],
+        own_endpoint: bool = False,
         outside: Outside = Outside(),
     ) -> None:
         self._mode, self._folder, self._files = mode, folder, files
-        self._enrol, self._state, self._outside = enrol, state, outside
+        self._enrol, self._state, self._own_endpoint, self._outside = enrol, state, own_endpoint, outside
         self._nebula = outside.program(["nebula", "-config", str(folder.path / NEBULA_CONFIG)])
-        self._proxy = outside.program(["haproxy", "-q", "-db", "-f", str(folder.path / PROXY_CONFIG)])
+        self._proxy = outside.program(["haproxy", "-W", "-q", "-f", str(folder.path / PROXY_CONFIG)])
         self._place: tuple[Membership, AuthorityClient] | None = None
         self._refusal: PutOut | None = None
         self._next_heartbeat = 0.0
@@ -127,7 +129,7 @@ class MeshTunnel:
 
     def _ask(self, authority: AuthorityClient, member: Membership) -> Membership:
         try:
-            standing = authority.heartbeat(member, self._state())
+            standing = authority.heartbeat(member, self._state(), endpoint=self._own_endpoint)
             news = member.with_standing(standing)
             if standing.renew:
                 fresh = authority.renew(member, self._folder.read(PUBLIC_KEY))
@@ -144,17 +146,23 @@ class MeshTunnel:
         if news != member:
             self._apply(news)
             self._nebula.reload()
+            if self._proxied(news) != self._proxied(member):
+                self._proxy.reload()
             self._place = news, authority
         return news
 
     def _apply(self, member: Membership) -> None:
         self._folder.save(member)
         config = nebula_config.render(
-            member, self._mode, self._folder.path, self._outside.console_key(self._folder)
+            member,
+            self._mode,
+            self._folder.path,
+            self._outside.console_key(self._folder),
+            own_endpoint=self._own_endpoint,
         )
         self._folder.write(NEBULA_CONFIG, config)
         if self._mode == "member":
-            self._folder.write(PROXY_CONFIG, proxy_config.render(member))
+            self._folder.write(PROXY_CONFIG, self._proxied(member))
         replace_file(self._files.announce_host, f"{member.address.ip}\n", mode=0o644)
         ends = {"node": member.expires_at, "authority": member.ca_expires_at}
         replace_file(self._files.certificates, json.dumps(ends), mode=0o644)
@@ -162,6 +170,9 @@ class MeshTunnel:
             replace_file(
                 self._files.initial_peers, "".join(f"{peer}\n" for peer in member.initial_peers), mode=0o644
             )
+
+    def _proxied(self, member: Membership) -> str:
+        return proxy_config.render(member, own_endpoint=self._own_endpoint)
 
     def _judge(self, member: Membership) -> str:
         about = f"{self._mode} {member.address.ip} of pool {member.pool}"

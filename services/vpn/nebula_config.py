@@ -15,12 +15,16 @@ CONSOLE_PORT, CONSOLE_USER = 4243, "calyx"
 """Nebula's own console, on the loopback of the node's network."""
 SEED_PORTS = (8000, 8001, 8080)
 """The endpoint, its gRPC and the health page, which every member may use."""
+MEMBER_ENDPOINT_PORTS = (18000, 18001)
+"""Where a member's endpoint and its gRPC listen, for all members: 8000 and 8001 are its proxy's, for its machine."""
 _MTU = 1300  # leaves room for the outer headers on every path that carries 1500 bytes, and for relays
 
 Mode = Literal["lighthouse", "member"]
 
 
-def render(membership: Membership, mode: Mode, folder: Path, console_key: str) -> str:
+def render(
+    membership: Membership, mode: Mode, folder: Path, console_key: str, *, own_endpoint: bool = False
+) -> str:
     """Return the configuration as JSON, which YAML includes.
 
     Args:
@@ -28,6 +32,7 @@ def render(membership: Membership, mode: Mode, folder: Path, console_key: str) -
         mode: ``lighthouse`` on the seed.
         folder: where key and certificates are.
         console_key: public half of the key that Nebula's console shows and asks for, in OpenSSH's form.
+        own_endpoint: whether this member runs an endpoint, which the others may use.
     """
     lighthouse = mode == "lighthouse"
     others = [] if lighthouse else membership.lighthouses
@@ -65,16 +70,16 @@ def render(membership: Membership, mode: Mode, folder: Path, console_key: str) -
             "outbound_action": "drop",
             "inbound_action": "drop",
             "outbound": [{"port": "any", "proto": "any", "host": "any"}],
-            "inbound": _inbound(lighthouse),
+            "inbound": _inbound(lighthouse, own_endpoint),
         },
     }
     return json.dumps(config, indent=1)
 
 
-def _inbound(lighthouse: bool) -> list[dict[str, Any]]:
+def _inbound(lighthouse: bool, own_endpoint: bool) -> list[dict[str, Any]]:
     rules: list[dict[str, Any]] = [{"port": "any", "proto": "icmp", "host": "any"}]
     petals = f"{BOOTSTRAP_PORT}-{SERVER_PORT}"
     rules += [{"port": petals, "proto": "tcp", "group": group} for group in ("seed", "worker")]
-    if lighthouse:
-        rules += [{"port": port, "proto": "tcp", "group": "member"} for port in SEED_PORTS]
+    opened = SEED_PORTS if lighthouse else MEMBER_ENDPOINT_PORTS if own_endpoint else ()
+    rules += [{"port": port, "proto": "tcp", "group": "member"} for port in opened]
     return rules

@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from services.vpn.nebula_config import MEMBER_ENDPOINT_PORTS
+
 Fragments = dict[str, dict[str, Any]]
 NODES = ["compose.seed.yaml", "compose.worker.yaml"]
 
@@ -64,3 +66,12 @@ def test_every_volume_says_what_losing_it_costs(root: Path, fragments: Fragments
 
     for volume in fragments[name]["volumes"]:
         assert re.search(rf"\n  {volume}: (# losing it |!reset)", text, re.IGNORECASE), volume
+
+
+def test_a_worker_runs_an_endpoint_only_if_asked_where_the_pool_looks_for_it(fragments: Fragments) -> None:
+    endpoint = fragments["compose.worker.yaml"]["services"]["endpoint"]
+    variables = ("CALYX_ENDPOINT_LISTEN_PORT", "CALYX_GRPC_LISTEN_PORT")
+
+    assert endpoint["profiles"] == ["endpoint"]
+    assert tuple(int(endpoint["environment"][name]) for name in variables) == MEMBER_ENDPOINT_PORTS
+    assert "pool:/pool:ro" not in endpoint["volumes"]

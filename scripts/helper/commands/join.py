@@ -11,7 +11,7 @@ from scripts.helper.context import Context
 from scripts.helper.engine import Engine
 from scripts.helper.one_off import Surroundings
 from scripts.helper.overview import ENDPOINT_PORT, HEALTH_PORT, address
-from scripts.helper.pools import PUBLIC, Pool, check_name, default_project
+from scripts.helper.pools import OWN_ENDPOINT, PUBLIC, Pool, check_name, default_project
 from scripts.helper.ports import SERVER_PORT, wanted_ports
 from scripts.helper.preparation import (
     boot_unit,
@@ -81,7 +81,8 @@ def new_pool(wanted: Mapping[str, Any], project: str | None, remembered: Mapping
         )
     name = check_name(wanted["token"].pool)
     node = {"CALYX_NODE_NAME": wanted["name"] or node_name()}
-    return Pool(name, project or default_project(name), "worker", dict(remembered) | node | settings)
+    own = {OWN_ENDPOINT: "1"} if wanted["endpoint"] else {}
+    return Pool(name, project or default_project(name), "worker", dict(remembered) | node | own | settings)
 
 
 def _variable(option: str) -> str:
@@ -151,6 +152,7 @@ def _enter(context: Context, pool: Pool, token: JoinToken, engine: Engine, compo
 def _as_user(context: Context, pool: Pool) -> Pool:
     """Return the pool without what only servers understand, saying so."""
     servers = {_variable(name): f"--{name.replace('_', '-')}" for name in _SERVER_OPTIONS}
+    servers[OWN_ENDPOINT] = "--endpoint"
     if without_meaning := [option for name, option in servers.items() if name in pool.settings]:
         context.steps.detail(f"The token is a user's, so these mean nothing: {' '.join(without_meaning)}")
     kept = {name: value for name, value in pool.settings.items() if name not in servers}

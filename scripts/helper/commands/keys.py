@@ -54,7 +54,7 @@ class Keys:
     """
 
     def __init__(self, context: Context, engine: Engine) -> None:
-        if context.pool is not None and context.pool.role == "worker":
+        if context.pool is not None and context.pool.role == "worker" and not context.pool.endpoint:
             raise Refused(
                 f"this machine asks the endpoint of the seed of {context.pool.name}", "make keys on the seed"
             )

@@ -70,9 +70,16 @@ def render_credits(nodes: list[dict[str, Any]]) -> list[str]:
 
 def render(nodes: list[dict[str, Any]]) -> list[str]:
     """Return a line for each node below a heading."""
-    rows = [("NAME", "ROLE", "ADDRESS", "STATE", "SEEN")]
+    rows = [("NAME", "ROLE", "ADDRESS", "STATE", "ENDPOINT", "SEEN")]
     rows += [
-        (node["name"], node["role"], node["address"] or "-", node["state"], moment(node["seen_at"]))
+        (
+            node["name"],
+            node["role"],
+            node["address"] or "-",
+            node["state"],
+            "yes" if node.get("endpoint") or node["role"] == "seed" else "-",
+            moment(node["seen_at"]),
+        )
         for node in nodes
     ]
     return table(rows)

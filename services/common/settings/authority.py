@@ -59,6 +59,10 @@ class AuthoritySettings(Section):
     lease_seconds: int = Field(default=60, ge=5, le=86400)
     """Seconds after its last sign of life that a node counts as gone."""
 
+    member_endpoints: bool = True
+    """0 lets members use the seed's endpoint and their own alone; otherwise they turn to those of workers while the
+    seed's is not ready. Whoever runs an endpoint reads what it is asked."""
+
     @field_validator("mesh_network")
     @classmethod
     def _room_for_nodes(cls, value: IPv4Network) -> IPv4Network:

@@ -22,6 +22,10 @@ class VpnSettings(Section):
     node_name: str = Field(default="node", pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")
     """What this node is called in its pool: small letters, digits and hyphens."""
 
+    own_endpoint: bool = False
+    """1 where this member of a pool runs an endpoint: its machine asks that one first, and others of the pool turn to
+    it while the seed's is not ready. ./scripts/calyx join --endpoint sets it."""
+
     egress_ports: str = Field(default="443", pattern=r"^(none|\d{1,5}(,\d{1,5})*)$")
     """TCP ports that this node's containers may reach outside the tunnel, for downloads of weights, with commas
     between them; ``none`` for none."""

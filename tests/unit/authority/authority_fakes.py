@@ -91,6 +91,9 @@ class Pool:
     def heartbeat(self, node: Enrolled):
         return self.members.heartbeat(bearer(node), "running", None, None)
 
+    def runs_endpoint(self, node: Enrolled):
+        return self.members.heartbeat(bearer(node), "running", None, None, endpoint=True)
+
     def states(self) -> dict[str, str]:
         return {node["name"]: node["state"] for node in self.owner.nodes()}
 

@@ -1,9 +1,12 @@
 """How nodes stay, renew and leave, and how the owner ends it."""
 
+from dataclasses import replace
+
 import pytest
 
 from services.authority.answers import Peer
 from services.authority.errors import UnknownEntry
+from services.authority.pool_view import MOST_ENDPOINTS
 from services.common.errors import Refused, Unavailable
 from tests.unit.authority.authority_fakes import START, Clock, Pool, bearer, public_key, says
 
@@ -31,6 +34,42 @@ def test_a_node_says_what_it_does(pool: Pool) -> None:
 
     (node,) = pool.owner.nodes()
     assert (node["state"], node["blocks"], node["model"]) == ("paused", "0:15", "some/model")
+
+
+def test_workers_endpoints_are_told_to_everybody_as_long_as_they_are_there(pool: Pool, clock: Clock) -> None:
+    alice, bob, carol = pool.enrol("alice"), pool.enrol("bob"), pool.enrol("carol")
+    assert pool.runs_endpoint(bob).view.endpoint_nodes == ["10.77.0.2"]
+    pool.runs_endpoint(alice)
+    assert pool.heartbeat(carol).view.endpoint_nodes == ["10.77.0.1", "10.77.0.2"]
+    assert [node["endpoint"] for node in pool.owner.nodes()] == [True, True, False]
+
+    pool.heartbeat(alice)  # which has none any more
+    assert pool.heartbeat(carol).view.endpoint_nodes == ["10.77.0.2"]
+    pool.owner.revoke_node("bob", "x")
+    assert pool.heartbeat(carol).view.endpoint_nodes == []
+    pool.runs_endpoint(alice)
+    clock.pass_by(60)
+    assert pool.heartbeat(carol).view.endpoint_nodes == []
+
+
+def test_the_endpoint_of_who_may_only_ask_is_nobody_else_s(pool: Pool) -> None:
+    visitor = pool.enrol("visitor", pool.token("user"))
+
+    assert pool.runs_endpoint(visitor).view.endpoint_nodes == []
+
+
+def test_no_more_endpoints_are_told_than_everybody_can_ask_all_the_time(pool: Pool) -> None:
+    for number in range(MOST_ENDPOINTS + 1):
+        view = pool.runs_endpoint(pool.enrol(f"node-{number}", key=number)).view
+
+    assert len(view.endpoint_nodes) == MOST_ENDPOINTS
+
+
+def test_an_owner_who_trusts_the_seed_s_endpoint_alone(pool: Pool) -> None:
+    settings = pool.authority.settings.model_copy(update={"member_endpoints": False})
+    strict = Pool(replace(pool.authority, settings=settings), pool.clock)
+
+    assert strict.runs_endpoint(strict.enrol("alice")).view.endpoint_nodes == []
 
 
 def test_lists_hold_no_secret(pool: Pool) -> None:

@@ -47,6 +47,8 @@ class FakeEngine:
             self.there.clear()
         elif "create" in words:
             services = next(made for name, made in SERVICES.items() if str(self._folder / name) in words)
+            if "--profile endpoint" in self._shell.calls[-1]:
+                services = [*services, "endpoint"]
             if words[-1] == "vpn":
                 services = ["vpn"]
             for service in services:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -5,6 +6,7 @@ import pytest
 
 from scripts.helper.compose import Compose
 from scripts.helper.context import Context
+from scripts.helper.pools import Pool
 from scripts.helper.preparation import make_compose
 from scripts.helper.shell import Finished
 from services.common.errors import Refused
@@ -74,6 +76,14 @@ def test_prometheus_is_added_when_asked_for_and_stays(
     )
     make_compose(context(shell, tmp_path), engine, monitoring=asked).create()  # type: ignore[arg-type]
     assert ("--profile monitoring" in shell.calls[-1]) is belongs
+
+
+def test_a_member_s_own_endpoint_is_a_profile(tmp_path: Path) -> None:
+    shell = FakeShell({"docker compose": ""})
+    pool = Pool("home", "mine", "worker", {"CALYX_OWN_ENDPOINT": "1"})
+    for one in (pool, replace(pool, settings={"CALYX_OWN_ENDPOINT": "0"}), replace(pool, server=False)):
+        Compose(context(shell, tmp_path).of(one), gpu=False).create()
+    assert ["--profile endpoint" in call for call in shell.calls] == [True, False, False]
 
 
 def test_a_log_that_cannot_be_kept_keeps_nothing_from_being_removed(tmp_path: Path) -> None:

@@ -61,6 +61,25 @@ def test_a_user_gets_no_server_and_learns_what_meant_nothing(bench: Bench) -> No
     assert "connected" not in bench.steps.text
 
 
+def test_a_worker_that_shall_answer_gets_an_endpoint_and_remembers_it(bench: Bench) -> None:
+    bench.join(TOKEN, "--name", "attic", "--endpoint")
+
+    assert bench.engine.there.keys() == {"vpn", "server", "endpoint"}
+    kept = bench.pools.load("home")
+    assert kept.settings == {"CALYX_NODE_NAME": "attic", "CALYX_OWN_ENDPOINT": "1"}
+    assert kept.endpoint
+
+
+def test_a_user_gets_no_endpoint(bench: Bench) -> None:
+    bench.engine.role = "user"
+
+    bench.join(TOKEN, "--name", "attic", "--endpoint")
+
+    assert bench.engine.there.keys() == {"vpn"}
+    assert bench.pools.load("home").settings == {"CALYX_NODE_NAME": "attic"}
+    assert "these mean nothing: --endpoint" in bench.steps.text
+
+
 def test_a_user_has_nothing_to_pause_or_resume(bench: Bench) -> None:
     user = Pool("home", "calyx-home", "worker", server=False)
 

@@ -188,11 +188,13 @@ def test_a_backup_that_is_not_there(tmp_path: Path) -> None:
 
 def test_nodes_for_people() -> None:
     node = {"name": "attic", "role": "worker", "address": None, "state": "left", "seen_at": 0}
+    answering = node | {"address": "10.77.0.5", "endpoint": True, "seen_at": 1_767_268_800}
 
-    assert render([node, node | {"address": "10.77.0.5", "seen_at": 1_767_268_800}]) == [
-        "NAME   ROLE    ADDRESS    STATE  SEEN",
-        "attic  worker  -          left   never",
-        "attic  worker  10.77.0.5  left   2026-01-01 12:00:00 UTC",
+    assert render([node, answering, node | {"role": "seed"}]) == [
+        "NAME   ROLE    ADDRESS    STATE  ENDPOINT  SEEN",
+        "attic  worker  -          left   -         never",
+        "attic  worker  10.77.0.5  left   yes       2026-01-01 12:00:00 UTC",
+        "attic  seed    -          left   yes       never",
     ]
 
 

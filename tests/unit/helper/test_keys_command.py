@@ -83,7 +83,9 @@ def test_a_worker_has_no_endpoint_of_its_own() -> None:
         keys(FakeEngine(), "calyx-home", Pool("home", "calyx-home", "worker"))
 
 
-def test_a_seed_and_a_machine_of_the_public_swarm_have() -> None:
+def test_a_seed_a_machine_of_the_public_swarm_and_a_worker_that_joined_with_one_have() -> None:
+    answering = Pool("home", "calyx-home", "worker", {"CALYX_OWN_ENDPOINT": "1"})
+    keys(FakeEngine(), "calyx-home", answering).ask("list")
     for role in ("seed", "public"):
         keys(FakeEngine(), "calyx-home", Pool("home", "calyx-home", role)).ask("list")  # type: ignore[arg-type]
 

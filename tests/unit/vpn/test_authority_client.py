@@ -52,10 +52,16 @@ def test_a_token_and_a_public_key_give_a_place(client: AuthorityClient, wire: Wi
 
 
 def test_a_member_proves_itself_by_its_credential(client: AuthorityClient, wire: Wire) -> None:
-    standing = client.heartbeat(member(), "paused")
+    standing = client.heartbeat(member(), "paused", endpoint=True)
 
     assert standing.lease_seconds == PLACE["lease_seconds"]
-    assert wire.asked == [("/v1/heartbeat", "Bearer n-5.a credential", {"state": "paused"})]
+    said = {"state": "paused", "endpoint": True}
+    assert wire.asked == [("/v1/heartbeat", "Bearer n-5.a credential", said)]
+
+
+def test_an_authority_that_knows_nothing_of_endpoints_names_none(client: AuthorityClient, wire: Wire) -> None:
+    assert "endpoint_nodes" not in wire.answer[1]
+    assert client.heartbeat(member(), "running").endpoint_nodes == []
 
 
 def test_somebody_in_the_middle_learns_nothing(wire: Wire) -> None:

@@ -11,7 +11,15 @@ import pytest
 from services.common.errors import Broken, CalyxError, Refused, Unavailable
 from services.vpn.authority_client import Certificate, PutOut
 from services.vpn.membership import CERTIFICATE, PUBLIC_KEY, Membership, Standing, StateFolder
-from services.vpn.mesh import ECHO_LIFETIME, HEARTBEAT_PERIOD, NEBULA_CONFIG, MeshTunnel, Outside, PoolFiles
+from services.vpn.mesh import (
+    ECHO_LIFETIME,
+    HEARTBEAT_PERIOD,
+    NEBULA_CONFIG,
+    PROXY_CONFIG,
+    MeshTunnel,
+    Outside,
+    PoolFiles,
+)
 from services.vpn.nebula_config import Mode
 from tests.unit.vpn.members import PLACE, member
 
@@ -42,10 +50,12 @@ class FakeAuthority:
         self.changes: dict[str, Any] = {}
         self.problem: CalyxError | None = None
         self.heartbeats: list[str] = []
+        self.endpoints: list[bool] = []
         self.renewed_with: list[str] = []
 
-    def heartbeat(self, _: Membership, state: str) -> Standing:
+    def heartbeat(self, _: Membership, state: str, *, endpoint: bool) -> Standing:
         self.heartbeats.append(state)
+        self.endpoints.append(endpoint)
         if self.problem is not None:
             raise self.problem
         return Standing.model_validate(PLACE | self.changes)
@@ -58,7 +68,7 @@ class FakeAuthority:
 class Node:
     """A tunnel with everything around it."""
 
-    def __init__(self, folder: Path, mode: Mode = "member") -> None:
+    def __init__(self, folder: Path, mode: Mode = "member", *, own_endpoint: bool = False) -> None:
         self.folder = StateFolder(folder)
         self.folder.write(PUBLIC_KEY, "the public key")
         self.announce_host, self.initial_peers = folder / "announce_host", folder / "initial_peers"
@@ -78,6 +88,7 @@ class Node:
             ),
             enrol=self._enrol,
             state=lambda: "running",
+            own_endpoint=own_endpoint,
             outside=Outside(
                 connect=lambda _: self.authority,  # type: ignore[arg-type, return-value]
                 clock=lambda: self.now,
@@ -108,6 +119,9 @@ class Node:
     def check_later(self) -> str:
         self.now += HEARTBEAT_PERIOD
         return self.tunnel.check()
+
+    def proxy_config(self) -> str:
+        return (self.folder.path / PROXY_CONFIG).read_text()
 
     def nebula_config(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads((self.folder.path / NEBULA_CONFIG).read_text())
@@ -229,6 +243,41 @@ def test_without_the_authority_a_member_goes_on(node: Node, problem: CalyxError)
 
     assert "answers" in node.check_later()
     assert node.nebula.runs
+
+
+def test_a_member_turns_to_endpoints_as_the_authority_names_them(node: Node) -> None:
+    node.tunnel.check()
+    assert node.proxy.reloads == 0
+
+    node.authority.changes = {"endpoint_nodes": ["10.77.0.9"]}
+    node.check_later()
+    assert "10.77.0.9:18000" in node.proxy_config()
+    assert node.proxy.reloads == 1
+
+    node.authority.changes |= {"blocklist": ["a fingerprint"]}  # which is no business of the proxy's
+    node.check_later()
+    assert node.proxy.reloads == 1
+
+
+def test_a_member_knows_endpoints_before_it_reaches_the_authority_again(node: Node, tmp_path: Path) -> None:
+    node.authority.changes = {"endpoint_nodes": ["10.77.0.9"]}
+    node.tunnel.check()
+
+    again = Node(tmp_path)
+    again.authority.problem = Unavailable("the authority does not answer")
+    again.tunnel.check()
+
+    assert "10.77.0.9:18000" in again.proxy_config()
+
+
+def test_a_member_says_that_it_runs_an_endpoint_asks_it_and_opens_it_to_members(tmp_path: Path) -> None:
+    node = Node(tmp_path, own_endpoint=True)
+    node.tunnel.check()
+
+    assert node.authority.endpoints == [True]
+    assert "127.0.0.1:18000" in node.proxy_config()
+    rules = node.nebula_config()["firewall"]["inbound"]
+    assert {"port": 18000, "proto": "tcp", "group": "member"} in rules
 
 
 def test_a_certificate_is_renewed_for_the_same_key_when_the_authority_says_so(node: Node) -> None:

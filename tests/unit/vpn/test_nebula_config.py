@@ -51,6 +51,17 @@ def test_every_member_reaches_the_seed_s_endpoint_and_health_page() -> None:
     assert seed - worker == {("tcp", port, "member") for port in (8000, 8001, 8080)}
 
 
+def test_a_member_s_endpoint_is_opened_to_members_where_it_runs_one() -> None:
+    without, with_endpoint = (
+        opened(
+            json.loads(render(member(), "member", Path("/vpn"), "", own_endpoint=own))["firewall"]["inbound"]
+        )
+        for own in (False, True)
+    )
+
+    assert with_endpoint - without == {("tcp", port, "member") for port in (18000, 18001)}
+
+
 def test_a_revoked_certificate_is_blocked_and_its_tunnels_are_ended() -> None:
     rendered = config("member", blocklist=["bb", "aa"])
 

@@ -1,7 +1,7 @@
 """A pool of three machines, as their owners use it: join, share, pause, leave, be put out."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -210,6 +210,46 @@ def test_a_user_of_the_pool_asks_it_and_shares_nothing(mesh: Mesh, tmp_path: Pat
         assert "shares no blocks" in user.calyx("pause").error
         user.done("stop", "--purge")
     assert mesh.states()["visitor"] == "left"
+
+
+@pytest.fixture
+def answering(mesh: Mesh, tmp_path: Path) -> Iterator[Machine]:
+    """One more worker, which runs an endpoint too."""
+    with Pool() as pool:
+        machine = Machine(pool, tmp_path)
+        machine.done(
+            *("join", mesh.invite(), "--name", "answering", "--block-indices", "0:1", "--endpoint", "--yes")
+        )
+        try:
+            yield machine
+        finally:
+            machine.calyx("stop", "--purge")
+
+
+def test_where_the_seed_s_endpoint_is_away_a_member_s_answers(mesh: Mesh, answering: Machine) -> None:
+    attic, address = mesh.workers[0], answering.address
+    mesh.works()
+
+    def is_ready() -> None:
+        state = answering.pool.containers()["endpoint"].attrs["State"]
+        assert state["Health"]["Status"] == "healthy"
+        for worker in mesh.workers:
+            assert f"{address}:18000" in worker.pool.read("vpn", "/vpn/haproxy.cfg")
+
+    eventually(is_ready)
+    assert attic.reaches(address, 18000)
+    assert not answering.reaches(attic.address, 18000)
+    assert "yes" in next(
+        line for line in mesh.seed.done("nodes").splitlines() if line.startswith("answering")
+    )
+    endpoint = mesh.seed.pool.containers()["endpoint"]
+    endpoint.stop()
+    try:
+        attic.pool.works()  # the very next request
+        answering.pool.works()
+    finally:
+        endpoint.start()
+    eventually(mesh.seed.pool.works)
 
 
 def test_a_revoked_node_is_cut_off(mesh: Mesh, guest: Machine) -> None:
