@@ -19,6 +19,9 @@ from services.health.credits.meter import read_meter
 from services.health.history import History
 from services.swarm.directory import Directory
 
+_TURN_SECONDS = 0.0005
+"""How long a thread computes while another one wants to: an answer changes hands often, and waited for each look."""
+
 
 def connect() -> SwarmDirectory:
     """Open the directory at the peers that are configured now.
@@ -51,6 +54,7 @@ def main() -> int:
         return 1
     # Else looking for garbage would copy what the DHT's process, which is forked, shares with this one
     gc.freeze()
+    sys.setswitchinterval(_TURN_SECONDS)
     configure(logs)
     logging.getLogger("health").info("starting", extra=settings.describe())
     end_when_left_behind()

@@ -1,8 +1,9 @@
 """Makes Petals 2.2.0.post1 (November 2023) run on the libraries of today.
 
 Petals' own pins are the only thing that stops it, apart from the places below. ``apply()`` runs when
-``services.swarm`` is imported, before the first ``import petals``. hivemind's and Petals' processes are forked,
-so they inherit the patches; a spawned process imports ``services.swarm`` again when it unpickles its target.
+``services.swarm`` is imported: it patches hivemind, and sees to it that the rest happens around the first import of
+Petals, or of a module of this room that does more than read the swarm's table. hivemind's and Petals' processes are
+forked, so they inherit the patches; a spawned process imports ``services.swarm`` again when it unpickles its target.
 
 What is replaced, and why:
 
@@ -19,6 +20,7 @@ What is replaced, and why:
    libp2p's daemon has been ended, which then lives on as an orphan.
 8. Recovery from lost servers in Petals' own programming interface: see ``services.swarm.recovery``.
 9. The steps of a session in Petals' handlers, which may go back: see ``services.swarm.serving.going_back``.
+10. The end of hivemind's searches, which one unreadable value kept from coming: see ``services.swarm.searches``.
 """
 
 import asyncio
@@ -33,6 +35,24 @@ from typing import Any
 from packaging.version import Version
 
 from services.common.errors import Broken
+from services.swarm.on_demand import OnDemand, load_apart
+
+READS_THE_TABLE = frozenset(
+    f"services.swarm.{name}"
+    for name in (
+        "compat",
+        "directory",
+        "dht",
+        "on_demand",
+        "parsing",
+        "processes",
+        "reachability",
+        "records",
+        "searches",
+    )
+)
+"""What works with hivemind alone, and the modules below of Petals, which need nothing of it."""
+_APART = ("constants", "data_structures", "utils.dht", "server.reachability")
 
 KNOWN_VERSIONS = {
     "petals": ("2.2.0.post1", "2.2.0.post2"),
@@ -113,10 +133,13 @@ def _join_logs() -> None:
     hivemind_logging.use_hivemind_log_handler = lambda where: None  # Petals' modules call it when imported
     root.handlers[:], root.level = handlers, level
     logging.addLevelName(logging.WARNING, "WARNING")
-    importlib.import_module("transformers.utils.logging").disable_progress_bar()
-    importlib.import_module("huggingface_hub.utils").disable_progress_bars()
     for noisy in ("hivemind.dht", "hivemind.p2p", "petals.server.memory_cache", "petals.server.handler"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _quieten_libraries() -> None:
+    importlib.import_module("transformers.utils.logging").disable_progress_bar()
+    importlib.import_module("huggingface_hub.utils").disable_progress_bars()
     # They warn that code could be loaded from the hub, and of each product that numbers are not float16
     for needless in ("bitsandbytes.backends.cpu.ops", "bitsandbytes.autograd._functions"):
         logging.getLogger(needless).setLevel(logging.ERROR)
@@ -138,8 +161,28 @@ def _end_daemons_without_a_loop() -> None:
         importlib.import_module(user).cancel_task_if_running = cancel_task_if_running  # type: ignore[attr-defined]
 
 
+def _before_petals() -> None:
+    _restore_transformers_names()
+    _leave_out_petals_families()
+    _quieten_libraries()
+
+
+def _after_petals() -> None:
+    for name in _APART:
+        parent, _, last = f"petals.{name}".rpartition(".")
+        setattr(importlib.import_module(parent), last, sys.modules[f"petals.{name}"])
+    _own_the_closing_of_sessions()
+    importlib.import_module("services.swarm.recovery").install()
+    importlib.import_module("services.swarm.serving.going_back").install()
+    importlib.import_module("services.swarm.registry").register_families()
+
+
+def _needs_petals(module: str) -> bool:
+    return module.startswith("services.swarm.") and module not in READS_THE_TABLE
+
+
 def apply() -> None:
-    """Check the versions and put every patch in place; safe to call again.
+    """Check the versions and put every patch in place, or on the way; called once, when the room is imported.
 
     Raises:
         Broken: see ``check_versions``.
@@ -148,11 +191,8 @@ def apply() -> None:
     os.environ["PETALS_IGNORE_DEPENDENCY_VERSION"] = "1"
     os.environ.setdefault("PETALS_LOGGING", "0")
     _restore_hivemind_names()
-    _restore_transformers_names()
-    _leave_out_petals_families()
     _join_logs()
-    importlib.import_module("petals")
-    _own_the_closing_of_sessions()
     _end_daemons_without_a_loop()
-    importlib.import_module("services.swarm.recovery").install()
-    importlib.import_module("services.swarm.serving.going_back").install()
+    importlib.import_module("services.swarm.searches").install()
+    load_apart("petals", _APART)
+    sys.meta_path.insert(0, OnDemand("petals", _needs_petals, _before_petals, _after_petals))

@@ -134,11 +134,24 @@ def start_peer(
     )
 
 
-def start_client(initial_peers: Sequence[str]) -> DHT:
-    """Start a peer that asks others but serves nothing; raises as ``start_peer`` does."""
+def start_client(initial_peers: Sequence[str], *, remembers: bool = True) -> DHT:
+    """Start a peer that asks others but serves nothing; raises as ``start_peer`` does.
+
+    Args:
+        initial_peers: multiaddrs of peers to enter through.
+        remembers: answers with what it was told before, as long as that is valid, where others have forgotten it. Who
+            reads the whole table again and again would hold it twice, and a growing list of when all of it ends.
+    """
     if not initial_peers:
         raise InvalidInput("no initial peers are given", "set CALYX_INITIAL_PEERS to a peer of the swarm")
-    dht = _start(initial_peers, client_mode=True, num_workers=32)
+    dht = _start(
+        initial_peers,
+        client_mode=True,
+        num_workers=32,
+        cache_locally=remembers,
+        # A record that is not remembered would be passed on each time that it is read
+        cache_nearest=int(remembers),
+    )
     dht._outer_pipe = OneAtATime(dht._outer_pipe)
     return dht
 

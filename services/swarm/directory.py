@@ -18,7 +18,7 @@ from hivemind.dht import DHTNode
 from hivemind.p2p import PeerID
 from hivemind.proto import dht_pb2
 from petals.data_structures import UID_DELIMITER, ModelInfo, RemoteModuleInfo
-from petals.utils.dht import get_remote_module_infos
+from petals.utils.dht import _get_remote_module_infos
 
 from services.common.errors import InvalidInput, Unavailable
 from services.swarm.dht import rejoin, start_client
@@ -31,7 +31,10 @@ _TIMEOUT = 20.0
 _MAX_BLOCKS = 8192
 """Blocks of all models together that one look asks for; announcing models costs a stranger nothing."""
 _MAX_FIRST = 64
-"""Models that are asked for before others. hivemind's process breaks when a question is longer than 16 KiB."""
+"""Models that are asked for before others. hivemind's process breaks when a question is longer than 16 KiB, which
+these names, of at most 128 characters each, do not fill."""
+_PEERS_PER_QUESTION = 128
+"""Their ids do not fill it either."""
 _CALLS_AT_ONCE = 32
 _KEYS_PER_QUESTION = 64
 _CLAIMS_PER_QUESTION = 32
@@ -53,7 +56,7 @@ class Directory:
 
     def __init__(self, initial_peers: Sequence[str], dht: DHT | None = None) -> None:
         self._shares_dht = dht is not None
-        self._dht = dht or start_client(initial_peers)
+        self._dht = dht or start_client(initial_peers, remembers=False)
         self._with_servers: frozenset[str] = frozenset()
 
     def read(self) -> list[ModelRecord]:
@@ -85,8 +88,12 @@ class Directory:
         for peer_id in peer_ids:
             if not is_peer_id(peer_id):
                 raise InvalidInput(f"calling {peer_id[:100]}: that is no id of a peer")
-        rounds = math.ceil(len(peer_ids) / _CALLS_AT_ONCE)
-        return self._ask(partial(_call_all, peer_ids=list(peer_ids), limit=limit), limit * (rounds + 1))
+        verdicts: dict[str, Problem] = {}
+        for first in range(0, len(peer_ids), _PEERS_PER_QUESTION):
+            some = list(peer_ids[first : first + _PEERS_PER_QUESTION])
+            rounds = math.ceil(len(some) / _CALLS_AT_ONCE)
+            verdicts |= self._ask(partial(_call_all, peer_ids=some, limit=limit), limit * (rounds + 1))
+        return verdicts
 
     def witness(self, claims: Sequence[Claim], limit: float = 2.0) -> dict[Claim, str]:
         """Ask peers for blocks that they announce; each has ``limit`` seconds to answer.
@@ -142,17 +149,26 @@ async def _survey(
 
 
 async def _get(node: DHTNode, keys: Sequence[str]) -> dict[str, Any]:
-    """Return the newest value of each key. hivemind's search compares every key of a question with every other."""
+    """Return the newest value of each key."""
     found: dict[str, Any] = {}
-    free = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
 
     async def ask(some: Sequence[str]) -> None:
+        found.update(await node.get_many(some, math.inf, num_workers=_CALLS_AT_ONCE))
+
+    await _in_parts(keys, ask)
+    return found
+
+
+async def _in_parts(keys: Sequence[str], ask: Callable[[Sequence[str]], Awaitable[_Answer]]) -> list[_Answer]:
+    """Ask for some keys at a time: hivemind's search compares every key of a question with every other."""
+    free = asyncio.Semaphore(_QUESTIONS_AT_ONCE)
+
+    async def ask_in_turn(some: Sequence[str]) -> _Answer:
         async with free:
-            found.update(await node.get_many(some, math.inf, num_workers=_CALLS_AT_ONCE))
+            return await ask(some)
 
     parts = range(0, len(keys), _KEYS_PER_QUESTION)
-    await asyncio.gather(*(ask(keys[first : first + _KEYS_PER_QUESTION]) for first in parts))
-    return found
+    return await asyncio.gather(*(ask_in_turn(keys[first : first + _KEYS_PER_QUESTION]) for first in parts))
 
 
 def _within_bounds(models: Mapping[str, ModelInfo], first: frozenset[str]) -> dict[str, ModelInfo]:
@@ -214,8 +230,17 @@ def read_blocks(dht: DHT, prefix: str, num_blocks: int) -> list[RemoteModuleInfo
         Unavailable: the DHT does not answer in time.
     """
     try:
-        found = get_remote_module_infos(dht, _block_keys(prefix, num_blocks), latest=True, return_future=True)
-        infos: list[RemoteModuleInfo] = found.result(_TIMEOUT)
+        question = partial(_blocks, prefix=prefix, num_blocks=num_blocks)
+        infos: list[RemoteModuleInfo] = dht.run_coroutine(question, return_future=True).result(_TIMEOUT)
         return infos
     except (TimeoutError, OSError) as error:
         raise _silent() from error
+
+
+async def _blocks(dht: DHT, node: DHTNode, prefix: str, num_blocks: int) -> list[RemoteModuleInfo]:
+    # The names of some hundred blocks would not fit into a question to this process, so they are made here
+    found = await _in_parts(
+        _block_keys(prefix, num_blocks),
+        lambda keys: _get_remote_module_infos(dht, node, list(keys), None, None, latest=True),
+    )
+    return [info for some in found for info in some]

@@ -28,10 +28,11 @@ MAX_LIFETIME = 24 * 3600.0
 """Seconds that an announcement may be valid; a clock that is wrong, or a lie, makes others immortal."""
 REASONS = ("model", "peer", "server", "figures", "expiration", "span", "too many")
 """Why records are left out; ``figures`` costs only what the server says beside Petals' own fields."""
-_MAX_PREFIX = 128
+_MAX_PREFIX = 128  # bytes
 _MAX_TEXT = 400
 _MAX_LIST = 64
-_IDENTITY, _SHA256 = b"\x00", b"\x12"  # codes of multihash, each followed by the length
+_SHA256, _SHA256_BYTES = 0x12, 32
+_IDENTITY, _IDENTITY_BYTES = 0x00, 42  # libp2p hashes keys that are longer
 
 Announced = tuple[Any, float]
 """A value that somebody wrote, and when it ends, in seconds since the epoch."""
@@ -41,7 +42,7 @@ def parse_model(prefix: Any, value: Any) -> ModelInfo | None:
     """Return what is announced about a model, None if it makes no sense."""
     if not isinstance(prefix, str) or UID_DELIMITER in prefix or CHAIN_DELIMITER in prefix:
         return None
-    if len(prefix) > _MAX_PREFIX:
+    if len(prefix.encode(errors="surrogatepass")) > _MAX_PREFIX:
         return None
     try:
         info = ModelInfo.from_dict(value)
@@ -85,7 +86,7 @@ class ServerParser:
                 if not self._now - MAX_LIFETIME < expires_at < self._now + MAX_LIFETIME:
                     self.rejected["expiration"] += 1
                     continue
-                if peer not in last or last[peer][0] != value:
+                if peer not in last or not _same(last[peer][0], value):
                     last[peer] = value, self._server(value)
                 server = last[peer][1]
                 if server is not None:
@@ -156,6 +157,13 @@ class ServerParser:
             return None
 
 
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except RecursionError:  # a stranger nested it
+        return False
+
+
 class _Span:
     """The blocks that a peer announces in one state; the highest of its states counts, as for Petals' clients."""
 
@@ -183,7 +191,9 @@ def is_peer_id(text: str) -> bool:
         raw: bytes = PeerID.from_base58(text).to_bytes()
     except ValueError:
         return False
-    return 2 < len(raw) == raw[1] + 2 and raw[:1] in (_IDENTITY, _SHA256)
+    if not 2 < len(raw) == raw[1] + 2:
+        return False
+    return raw[:2] == bytes((_SHA256, _SHA256_BYTES)) or (raw[0] == _IDENTITY and raw[1] <= _IDENTITY_BYTES)
 
 
 def _cut(text: str | None) -> str | None:

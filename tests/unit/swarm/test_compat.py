@@ -2,13 +2,17 @@
 
 import importlib
 import multiprocessing
+import subprocess
+import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
 from services.common.errors import Broken
 from services.swarm import compat
 
+ROOT = Path(__file__).parents[3]
 TORCH = version("torch").split("+")[0]
 
 
@@ -20,10 +24,10 @@ def names_that_are_missing() -> list[str]:
     """Return what Petals could not import in this process; runs in children too."""
     hivemind = importlib.import_module("hivemind")
     missing = [f"hivemind.{name}" for name in _patched_names() if not hasattr(hivemind, name)]
-    if not hasattr(importlib.import_module("transformers.utils"), "get_file_from_repo"):
-        missing.append("transformers.utils.get_file_from_repo")
     for module in ("petals.server.handler", "petals.client.inference_session", "petals.server.server"):
         importlib.import_module(module)
+    if not hasattr(importlib.import_module("transformers.utils"), "get_file_from_repo"):
+        missing.append("transformers.utils.get_file_from_repo")
     return missing
 
 
@@ -36,6 +40,37 @@ def test_every_child_process_has_the_names_that_petals_needs(method: str) -> Non
 def test_this_process_has_them() -> None:
     assert len(_patched_names()) > 10
     assert names_that_are_missing() == []
+
+
+def run(program: str) -> str:
+    """Return what a new interpreter prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_who_reads_the_table_alone_goes_without_petals_and_the_model_layer() -> None:
+    loaded = run(
+        "import sys, services.swarm.directory, services.swarm.processes\n"
+        "print([name for name in ('petals', 'transformers', 'peft', 'bitsandbytes') if name in sys.modules])"
+    )
+
+    assert loaded == "[]"
+
+
+def test_petals_is_whole_and_patched_once_it_is_imported_after_the_table_was_read() -> None:
+    checked = run(
+        "import services.swarm.directory, petals.server.server, petals.client\n"
+        "from petals import AutoDistributedConfig\n"
+        "from petals.utils.auto_config import _CLASS_MAPPING\n"
+        "from services.swarm import recovery\n"
+        "from services.swarm.parsing import ServerInfo\n"
+        "print(petals.data_structures.ServerInfo is ServerInfo, petals.utils.dht.ServerInfo is ServerInfo,\n"
+        "      petals.client.inference_session.InferenceSession.step is recovery._step, 'llama' in _CLASS_MAPPING)"
+    )
+
+    assert checked == "True True True True"
 
 
 def test_the_installed_versions_are_known() -> None:

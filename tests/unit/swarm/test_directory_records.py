@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hivemind import PeerID
 
 from services.common.server_figures import MAX_GPUS, ServerFigures
 from services.swarm.parsing import MAX_BLOCKS, MAX_LIFETIME, Announced, ServerParser, is_peer_id, parse_model
@@ -11,6 +12,9 @@ from services.swarm.records import ModelRecord, ServerRecord
 
 FIRST = "QmcZf59bWwK5XFi76CZX8cbJ4BhTzzA3gU1ZjYZcYW3dwt"
 SECOND = "QmNnooDu7bfjPFoTZYxMNLWUQJyrVwtbZg5gBMjTezGAJN"
+LONG = PeerID(b"\x00\xff" + bytes(255)).to_base58()
+"""Well formed, but such a key would have been hashed; a few of them fill a question to hivemind's process."""
+SHORT = PeerID(b"\x12\x10" + bytes(16)).to_base58()
 NOW = 1_800_000_000.0
 Blocks = list[dict[Any, Announced]]
 
@@ -154,6 +158,22 @@ def test_a_server_that_lies_is_left_out_and_others_are_not(reason: str, lie: Any
     assert rejected == {reason: 1}
 
 
+def test_values_that_cannot_even_be_compared() -> None:
+    def deep() -> Any:
+        value: Any = []
+        for _ in range(5000):
+            value = [value]
+        return value
+
+    blocks = announced({SECOND: value(start_block=0, end_block=4)})
+    blocks[0][FIRST], blocks[1][FIRST] = (deep(), NOW + 60), (deep(), NOW + 60)
+
+    records, rejected = read(blocks)
+
+    assert [record.peer_id for record in records] == [SECOND]
+    assert rejected == {"server": 2}
+
+
 @pytest.mark.parametrize("ends", [NOW + 2 * MAX_LIFETIME, NOW - 2 * MAX_LIFETIME, float("inf"), float("nan")])
 def test_an_announcement_for_ever_is_left_out(ends: float) -> None:
     records, rejected = read(announced({FIRST: value()}, expires_at=ends))
@@ -162,7 +182,8 @@ def test_an_announcement_for_ever_is_left_out(ends: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "peer", [7, None, b"bytes", "", "no peer", "é", "Qm" + "x" * 44, "x" * 10**6, "<b>Qm</b>", "Qmaaaa"]
+    "peer",
+    [7, None, b"bytes", "", "no peer", "é", "Qm" + "x" * 44, "x" * 10**6, "<b>Qm</b>", "Qmaaaa", LONG, SHORT],
 )
 def test_who_is_no_peer_is_left_out(peer: Any) -> None:
     records, rejected = read(announced({peer: value(), FIRST: value()}))
@@ -236,6 +257,7 @@ def test_a_server_that_claims_more_blocks_than_there_are_is_cut_to_size() -> Non
         ("prefix", {"num_blocks": 4, "repository": ["a", "list"]}),
         ("prefix", {7: 4}),
         ("p" * 1000, {"num_blocks": 4}),
+        ("\N{SNAKE}" * 100, {"num_blocks": 4}),
         ("prefix", {"num_blocks": 4, "repository": "https://" + "x" * 10**6}),
         ("pre.fix", {"num_blocks": 4}),
         ("pre fix", {"num_blocks": 4}),
