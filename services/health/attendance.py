@@ -1,4 +1,5 @@
-"""Who announces since when, and who left: the swarm's table forgets a server a minute after its last word."""
+"""Who announces since when, how fast it serves, and who left: the swarm's table forgets a server a minute after its
+last word."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 MAX_DEPARTED = 64
 MAX_KNOWN = 16_384
 """Servers whose announcements are followed; a flood of others has no known age."""
+MIN_STRETCH = 1.0
+"""Seconds between two announcements that tell a speed."""
 _LINGER = {"offline": 3600.0, "lost": 3600.0, "paused": 24 * 3600.0}
 
 Departure = Literal["offline", "lost", "paused"]
@@ -36,6 +39,7 @@ class _Known:
     record: "ServerRecord"
     model: str
     announced_at: float
+    tokens_per_second: float | None
 
 
 class Attendance:
@@ -49,6 +53,15 @@ class Attendance:
     def announced_at(self) -> dict[tuple[str, str], float]:
         """Return when the newest announcement of each server was first seen, by prefix and peer."""
         return {key: known.announced_at for key, known in self._known.items()}
+
+    @property
+    def tokens_per_second(self) -> dict[tuple[str, str], float]:
+        """Return how fast servers served between their last two announcements, by prefix and peer."""
+        return {
+            key: known.tokens_per_second
+            for key, known in self._known.items()
+            if known.tokens_per_second is not None
+        }
 
     @property
     def departed(self) -> tuple[Departed, ...]:
@@ -76,8 +89,20 @@ class Attendance:
 
 
 def _follow(before: _Known | None, server: "ServerRecord", model: str, now: float) -> _Known:
-    same = before is not None and before.record.expires_at == server.expires_at
-    return _Known(server, model, before.announced_at if before is not None and same else now)
+    if before is None:
+        return _Known(server, model, now, None)
+    if before.record.expires_at == server.expires_at:
+        return _Known(server, model, before.announced_at, before.tokens_per_second)
+    return _Known(server, model, now, _speed(before.record, server))
+
+
+def _speed(before: "ServerRecord", after: "ServerRecord") -> float | None:
+    """Return the tokens per second between two announcements, which are as far apart as their ends."""
+    seconds = after.expires_at - before.expires_at
+    if before.figures is None or after.figures is None or seconds < MIN_STRETCH:
+        return None
+    tokens = after.figures.tokens_total - before.figures.tokens_total
+    return tokens / seconds if tokens >= 0 else None  # else it was started anew
 
 
 def _departed(known: _Known, now: float) -> Departed | None:

@@ -236,7 +236,9 @@ class Collector:
         return knowledge
 
     def _observations(self) -> Observations:
-        return Observations(self._reachability.problems, self._attendance.announced_at)
+        return Observations(
+            self._reachability.problems, self._attendance.announced_at, self._attendance.tokens_per_second
+        )
 
     def _disconnect(self) -> None:
         directory, self._directory = self._directory, None

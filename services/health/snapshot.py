@@ -12,6 +12,7 @@ from functools import cached_property
 from itertools import accumulate, islice
 from typing import TYPE_CHECKING, Literal, get_args
 
+from services.common.printed import printed
 from services.common.server_figures import ServerFigures
 
 if TYPE_CHECKING:
@@ -41,8 +42,9 @@ class Server:
     """One peer and the blocks ``start_block`` ≤ block < ``end_block`` that it serves of one model.
 
     ``throughput`` is in tokens per second and block, the ``…_rps`` are in requests per second, ``next_pings`` in
-    seconds by peer. ``problem`` says why it is not reached, ``announced_at`` when its newest announcement was first
-    seen (seconds since the epoch), ``figures`` what only our servers say.
+    seconds by peer; ``tokens_per_second`` passed through its blocks between its last two announcements. ``problem``
+    says why it is not reached, ``announced_at`` when its newest announcement was first seen (seconds since the
+    epoch), ``figures`` what only our servers say.
     """
 
     peer_id: str
@@ -61,6 +63,7 @@ class Server:
     cache_tokens_left: int | None
     using_relay: bool | None
     next_pings: Mapping[str, float]
+    tokens_per_second: float | None
     problem: str | None
     announced_at: float | None
     figures: ServerFigures | None
@@ -111,11 +114,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class Observations:
-    """What is known of peers beside their announcements: why some are not reached, and since when others announce."""
+    """What is known of peers beside their announcements: why some are not reached, since when others announce, and
+    how many tokens per second they serve."""
 
     problems: Mapping[str, "Problem"] = field(default_factory=dict)
     announced_at: Mapping[tuple[str, str], float] = field(default_factory=dict)
     """By prefix of the model and peer id."""
+    tokens_per_second: Mapping[tuple[str, str], float] = field(default_factory=dict)
+    """By the same."""
 
 
 def take_snapshot(
@@ -174,6 +180,7 @@ def _server(record: "ServerRecord", model: "ModelRecord", seen: Observations) ->
         return None
     tokens = record.cache_tokens_left
     problem = clean(seen.problems.get(record.peer_id)) if record.state == "online" else None
+    key = model.dht_prefix, record.peer_id
     return Server(
         peer_id=peer_id,
         state=_state(record, problem),
@@ -191,8 +198,9 @@ def _server(record: "ServerRecord", model: "ModelRecord", seen: Observations) ->
         cache_tokens_left=tokens if tokens is not None and 0 <= tokens <= MAX_CACHE_TOKENS else None,
         using_relay=record.using_relay,
         next_pings=_pings(record.next_pings),
+        tokens_per_second=_rate(seen.tokens_per_second.get(key)),
         problem=problem,
-        announced_at=seen.announced_at.get((model.dht_prefix, record.peer_id)),
+        announced_at=seen.announced_at.get(key),
         figures=record.figures,
     )
 
@@ -214,11 +222,8 @@ def _pings(pings: Mapping[str, float]) -> dict[str, float]:
 
 
 def clean(value: str | None) -> str | None:
-    """Keep what is printed, which excludes control characters, text direction marks and lone surrogates."""
-    if value is None:
-        return None
-    printed = "".join(character for character in value[: 4 * MAX_TEXT] if character.isprintable()).strip()
-    return (printed if len(printed) <= MAX_TEXT else printed[: MAX_TEXT - 1] + "…") or None
+    """Keep what is printed of a name, None if that is nothing; see :func:`services.common.printed.printed`."""
+    return None if value is None else printed(value, MAX_TEXT) or None
 
 
 def _rate(value: float | None) -> float | None:

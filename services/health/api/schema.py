@@ -4,7 +4,7 @@ from pydantic import BaseModel, Field
 
 from services.common.credits import NodeCredits
 from services.common.server_figures import ServerFigures
-from services.health.attendance import Departure
+from services.health.attendance import Departed
 from services.health.snapshot import State
 
 
@@ -27,6 +27,9 @@ class ServerState(BaseModel):
     cache_tokens_left: int | None
     using_relay: bool | None
     next_pings: dict[str, float] = Field(description="Seconds to servers of the next blocks, by peer id.")
+    tokens_per_second: float | None = Field(
+        description="Tokens that passed through its blocks between its last two announcements, per second."
+    )
     problem: str | None = Field(description="Why the exporter does not reach it.")
     announced_at: float | None = Field(
         description="When its newest announcement was first seen, in seconds since the epoch."
@@ -67,18 +70,6 @@ class ReachabilityIssue(BaseModel):
     remedy: str
 
 
-class DepartedServer(BaseModel):
-    """A server that announces itself no more: ``lost`` left without a goodbye."""
-
-    peer_id: str
-    public_name: str | None
-    model: str
-    start_block: int
-    end_block: int
-    state: Departure
-    left_at: float
-
-
 class SwarmState(BaseModel):
     """Everything that is known; the shape is the same before the swarm was seen."""
 
@@ -90,7 +81,7 @@ class SwarmState(BaseModel):
     bootstrap: list[BootstrapState]
     contributors: dict[str, int] = Field(description="Blocks that are online under each public name.")
     reachability_issues: list[ReachabilityIssue]
-    departed: list[DepartedServer]
+    departed: list[Departed]
     left_out: int = Field(description="Announcements that are out of bounds or too many, and not shown.")
     rejected: dict[str, int] = Field(description="Records that made no sense since the start, by reason.")
     error: str | None = Field(description="Why the last look failed.")

@@ -108,8 +108,10 @@ def duration_words(seconds: float) -> str:
 def server_facts(server: Server) -> list[str]:
     """Return what is worth knowing of a server, each in a few words."""
     facts = []
+    if server.tokens_per_second is not None:
+        facts.append(f"serves {server.tokens_per_second:,.1f} tokens/s")
     if server.throughput is not None:
-        facts.append(f"{server.throughput:,.1f} tokens/s")
+        facts.append(f"announces {server.throughput:,.1f} tokens/s per block")
     facts += [word for word in (server.dtype, server.quantization) if word and word != "none"]
     if server.adapters:
         facts.append(f"adapters {' '.join(server.adapters)}")

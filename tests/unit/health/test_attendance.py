@@ -58,3 +58,30 @@ def test_a_crowd_that_leaves_is_cut():
     attendance.note([model(*[server(peer_id=f"p{number}") for number in range(MAX_DEPARTED + 9)])], 0.0)
     attendance.note([], 1.0)
     assert len(attendance.departed) == MAX_DEPARTED
+
+
+def serving(tokens: int | None, expires_at: float):
+    figures = None if tokens is None else ServerFigures(tokens_total=tokens)
+    return [model(server(figures=figures, expires_at=expires_at))]
+
+
+@pytest.mark.parametrize(
+    ("announcements", "speed"),
+    [
+        ([(100, 60.0)], None),
+        ([(100, 60.0), (100, 60.0)], None),
+        ([(100, 60.0), (150, 80.0)], 2.5),
+        ([(100, 60.0), (150, 80.0), (150, 80.0)], 2.5),
+        ([(100, 60.0), (150, 80.0), (150, 100.0)], 0.0),
+        ([(100, 60.0), (150, 60.5)], None),
+        ([(150, 60.0), (0, 80.0)], None),
+        ([(150, 80.0), (200, 60.0)], None),
+        ([(None, 60.0), (100, 80.0)], None),
+        ([(100, 60.0), (None, 80.0)], None),
+    ],
+)
+def test_a_speed_is_what_was_served_between_two_announcements(announcements, speed):
+    attendance = Attendance()
+    for number, (tokens, expires_at) in enumerate(announcements):
+        attendance.note(serving(tokens, expires_at), 10.0 * number)
+    assert attendance.tokens_per_second == ({} if speed is None else {KEY: speed})

@@ -7,6 +7,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.common.errors import InvalidInput, Unavailable
+from services.common.server_figures import ServerFigures
 from services.health.api.schema import SwarmState
 from services.health.api.state import state_document
 from services.health.app import create_app
@@ -88,6 +89,7 @@ async def test_state_lists_models_blocks_and_servers(client, collector, director
                         "cache_tokens_left": 16384,
                         "using_relay": False,
                         "next_pings": {},
+                        "tokens_per_second": None,
                         "problem": None,
                         "announced_at": clock.now - 4.25,
                         "figures": None,
@@ -103,6 +105,21 @@ async def test_state_lists_models_blocks_and_servers(client, collector, director
         "rejected": {},
         "error": None,
     }
+
+
+async def test_state_says_how_fast_servers_serve_and_who_left(client, collector, directory, clock):
+    for tokens, ends in ((100, 60.0), (150, 80.0)):
+        directory.records = [model(server(figures=ServerFigures(tokens_total=tokens), expires_at=ends))]
+        await collector.update()
+    state = client.get("/api/v2/state").json()
+    assert state["models"][0]["servers"][0]["tokens_per_second"] == 2.5
+    assert "serves 2.5 tokens/s" in client.get("/").text
+
+    directory.records = []
+    await collector.update()
+    state = client.get("/api/v2/state").json()
+    SwarmState.model_validate(state)
+    assert [(one["peer_id"], one["state"]) for one in state["departed"]] == [("12D3KooWExamplePeer1", "lost")]
 
 
 async def test_a_silent_swarm_is_reported_beside_what_was_last_seen(client, collector, directory, clock):
