@@ -1,14 +1,17 @@
-"""What ``status`` shows: the services, from the engine, and the models, from the health service."""
+"""What ``status`` shows: the services, from the engine, and the swarm, from the health service."""
 
 import json
 import urllib.request
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from scripts.helper.containers import Container, in_start_order
 from scripts.helper.gpus import GpuState
 from scripts.helper.pools import Pool
+from scripts.helper.swarm import ModelState, SwarmState, read_swarm
 from services.common.node_report import NodeReport
 
 ENDPOINT_PORT = 8000
@@ -33,18 +36,6 @@ class ServiceState:
 
 
 @dataclass(frozen=True)
-class ModelState:
-    """One model of the swarm and how much of it is there."""
-
-    name: str
-    blocks: int
-    online_blocks: int
-    missing_blocks: list[int]
-    healthy: bool
-    servers: int
-
-
-@dataclass(frozen=True)
 class PoolState:
     """The pool that the stack is a node of, and what this machine is in it: ``part`` says it to people."""
 
@@ -64,7 +55,8 @@ class Overview:
         endpoint: address of the endpoint, None when it is not published.
         health: address of the health page, None when it is not published.
         services: in the order in which they start.
-        models: as the health service sees them; empty while it does not answer.
+        swarm: what the health service says of its last look; None while it does not answer.
+        models: as it saw them.
         pool: None for a stack on its own.
         node: what the sidecar says of the private network; None without one, or while it does not answer.
         gpus: this machine's.
@@ -75,6 +67,7 @@ class Overview:
     endpoint: str | None
     health: str | None
     services: list[ServiceState] = field(default_factory=list)
+    swarm: SwarmState | None = None
     models: list[ModelState] = field(default_factory=list)
     pool: PoolState | None = None
     node: NodeReport | None = None
@@ -82,7 +75,10 @@ class Overview:
 
     def to_json(self) -> str:
         """Return the overview as JSON, with stable keys."""
-        return json.dumps(asdict(self), indent=2)
+        return json.dumps(_OVERVIEW.dump_python(self, mode="json"), indent=2)
+
+
+_OVERVIEW = TypeAdapter(Overview)
 
 
 def survey(
@@ -100,7 +96,8 @@ def survey(
         pool: whose node the project is.
     """
     health = address(containers, HEALTH_PORT)
-    state = fetch(f"{health}/api/v2/state") if health else None
+    answer = fetch(f"{health}/api/v2/state") if health else None
+    swarm, models = read_swarm(answer) if answer is not None else (None, [])
     return Overview(
         project=project,
         running=bool(containers) and all(container.ready for container in containers),
@@ -116,7 +113,8 @@ def survey(
             )
             for container in in_start_order(containers)
         ],
-        models=[_model(entry) for entry in (state or {}).get("models", [])],
+        swarm=swarm,
+        models=models,
         pool=PoolState(pool.name, pool.role, pool.part, pool.paused) if pool else None,
     )
 
@@ -139,16 +137,3 @@ def fetch_json(url: str, limit: float = 5.0) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return answer if isinstance(answer, dict) else None
-
-
-def _model(entry: dict[str, Any]) -> ModelState:
-    missing = [int(block) for block in entry.get("missing_blocks", [])]
-    blocks = int(entry.get("num_blocks", 0))
-    return ModelState(
-        name=str(entry.get("name", "?")),
-        blocks=blocks,
-        online_blocks=blocks - len(missing),
-        missing_blocks=missing,
-        healthy=bool(entry.get("healthy")),
-        servers=len(entry.get("servers", [])),
-    )

@@ -1,8 +1,9 @@
-"""The overview as lines for people."""
+"""The overview as lines for people, but for the swarm: see ``swarm_text``."""
 
 from datetime import UTC, datetime, timedelta
 
-from scripts.helper.overview import ModelState, Overview, ServiceState
+from scripts.helper.gpus import GpuState
+from scripts.helper.overview import Overview, ServiceState
 from services.common.node_report import NodeReport, PeerReport
 
 _SOON = timedelta(days=30)
@@ -11,7 +12,7 @@ _PEERS_SHOWN = 20
 
 
 def render(overview: Overview, now: datetime) -> list[str]:
-    """Return the overview as lines, with ages at ``now``."""
+    """Return the overview as lines, with ages at ``now``; without the swarm."""
     lines = [f"{'SERVICE':<11}{'STATE':<9}{'HEALTH':<11}{'SINCE':<12}WHAT IT SAYS"]
     lines += [_service(service, now) for service in overview.services]
     lines.append("")
@@ -20,17 +21,11 @@ def render(overview: Overview, now: datetime) -> list[str]:
         lines.append(f"pool      {pool.name}, this machine is {pool.part}{paused}")
     if overview.node:
         lines += _node(overview.node, now)
-    lines += [
-        f"GPU       {gpu.name}: {gpu.memory_used / _GIB:.1f} of {gpu.memory_total / _GIB:.1f} GiB in use"
-        for gpu in overview.gpus
-    ]
+    lines += [f"GPU       {_gpu(gpu)}" for gpu in overview.gpus]
     if overview.endpoint:
         lines.append(f"endpoint  {overview.endpoint}")
     if overview.health:
         lines.append(f"health    {overview.health}")
-    lines += [f"model     {_model(model)}" for model in overview.models]
-    if not overview.models:
-        lines.append("model     unknown: the health service does not answer or sees no server")
     return lines
 
 
@@ -76,13 +71,12 @@ def _moment(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _model(model: ModelState) -> str:
-    servers = f"{model.servers} server{'' if model.servers == 1 else 's'}"
-    whole = "" if model.healthy else f", missing {_ranges(model.missing_blocks)}"
-    return f"{model.name}: {model.online_blocks} of {model.blocks} blocks on {servers}{whole}"
+def _gpu(gpu: GpuState) -> str:
+    busy = "" if gpu.utilization is None else f", {gpu.utilization:.0%} busy"
+    return f"{gpu.name}: {gpu.memory_used / _GIB:.1f} of {gpu.memory_total / _GIB:.1f} GiB in use{busy}"
 
 
-def _ranges(blocks: list[int]) -> str:
+def ranges(blocks: list[int]) -> str:
     """Return 0, 1, 2, 7 as ``0-2, 7``."""
     parts: list[list[int]] = []
     for block in blocks:
@@ -96,9 +90,13 @@ def _ranges(blocks: list[int]) -> str:
 def _since(moment: str | None, now: datetime) -> str:
     if moment is None:
         return "-"
-    seconds = max(0, int((now - datetime.fromisoformat(moment)).total_seconds()))
+    return span_words((now - datetime.fromisoformat(moment)).total_seconds())
+
+
+def span_words(seconds: float) -> str:
+    """Say a span of time in the largest unit that fits, such as ``3 minutes``."""
     for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= size:
-            count = seconds // size
+            count = int(seconds // size)
             return f"{count} {unit}{'' if count == 1 else 's'}"
-    return f"{seconds} seconds"
+    return f"{max(0, int(seconds))} seconds"

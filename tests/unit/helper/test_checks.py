@@ -103,8 +103,9 @@ def test_the_least_that_is_enough(check: Callable[[Machine], Check], machine: Ma
 
 
 def test_gpus_as_nvidia_smi_lists_them() -> None:
-    assert parse_gpus("NVIDIA H100, 80GB, 512, 81559\nRTX 4060, 0, 8188\n\nno devices\n") == [
-        GpuState("NVIDIA H100, 80GB", 512 * 1024**2, 81559 * 1024**2),
+    printed = "NVIDIA H100, 80GB, 512, 81559, 37\nRTX 4060, 0, 8188, [N/A]\n\nno devices\n"
+    assert parse_gpus(printed) == [
+        GpuState("NVIDIA H100, 80GB", 512 * 1024**2, 81559 * 1024**2, 0.37),
         GpuState("RTX 4060", 0, 8188 * 1024**2),
     ]
 

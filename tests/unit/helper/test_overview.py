@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from rich.live import Live
+from rich.text import Text
 
-from scripts.helper.commands.status import show_again_and_again, why_not_running
+from scripts.helper.commands import status
+from scripts.helper.commands.status import why_not_running
 from scripts.helper.containers import Container
 from scripts.helper.gpus import GpuState
 from scripts.helper.overview import Overview, fetch_json, survey
@@ -22,12 +23,16 @@ STATE: dict[str, Any] = {
         {
             "name": "a/b",
             "dht_prefix": "b-hf",
-            "num_blocks": 30,
+            "num_blocks": 4,
             "healthy": False,
-            "missing_blocks": [0, 1, 2, 7],
-            "servers": [{"peer_id": "x"}],
+            "missing_blocks": [0, 1, 3],
+            "blocks": [0, 0, 1, 0],
+            "servers": [{"peer_id": "x", "state": "online", "start_block": 2, "end_block": 3}],
         }
-    ]
+    ],
+    "age_seconds": 4.5,
+    "error": None,
+    "departed": [],
 }
 VPN = container("vpn", ports=((8000, 9000), (8080, 9080)), started_at=moment(0))
 
@@ -61,14 +66,30 @@ def test_json_keeps_its_shape() -> None:
                 "detail": None,
             }
         ],
+        "swarm": {"age_seconds": 4.5, "error": None, "departed": []},
         "models": [
             {
                 "name": "a/b",
-                "blocks": 30,
-                "online_blocks": 26,
-                "missing_blocks": [0, 1, 2, 7],
+                "blocks": 4,
+                "online_blocks": 1,
+                "missing_blocks": [0, 1, 3],
                 "healthy": False,
                 "servers": 1,
+                "copies": [0, 0, 1, 0],
+                "holders": [
+                    {
+                        "peer_id": "x",
+                        "state": "online",
+                        "start_block": 2,
+                        "end_block": 3,
+                        "public_name": None,
+                        "throughput": None,
+                        "tokens_per_second": None,
+                        "cache_tokens_left": None,
+                        "problem": None,
+                        "figures": None,
+                    }
+                ],
             }
         ],
         "pool": None,
@@ -84,11 +105,7 @@ def test_lines_for_people() -> None:
     lines = render(overview(VPN, server, state=STATE), moment(0) + timedelta(minutes=61))
     assert lines[1] == "vpn        running  healthy    1 hour"
     assert lines[2] == "server     running  starting   1 hour      loading"
-    assert lines[-3:] == [
-        "endpoint  http://127.0.0.1:9000",
-        "health    http://127.0.0.1:9080",
-        "model     a/b: 26 of 30 blocks on 1 server, missing 0-2, 7",
-    ]
+    assert lines[-2:] == ["endpoint  http://127.0.0.1:9000", "health    http://127.0.0.1:9080"]
 
 
 @pytest.mark.parametrize(
@@ -96,10 +113,6 @@ def test_lines_for_people() -> None:
 )
 def test_how_long_ago(age: int, words: str) -> None:
     assert render(overview(VPN), moment(0) + timedelta(seconds=age))[1].endswith(words)
-
-
-def test_a_health_service_that_does_not_answer() -> None:
-    assert "unknown" in render(overview(VPN), moment(1))[-1]
 
 
 def test_why_a_stack_is_not_running() -> None:
@@ -170,11 +183,14 @@ def test_an_authority_that_ends_soon_is_to_be_renewed() -> None:
 
 
 def test_memory_of_gpus() -> None:
-    gpu = GpuState("RTX 4060", 6 * 1024**3, 8 * 1024**3)
+    gpus = [GpuState("RTX 4060", 6 * 1024**3, 8 * 1024**3, busy) for busy in (None, 0.25)]
 
-    assert "GPU       RTX 4060: 6.0 of 8.0 GiB in use" in render(
-        replace(overview(VPN), gpus=[gpu]), moment(0)
-    )
+    lines = render(replace(overview(VPN), gpus=gpus), moment(0))
+
+    assert [line for line in lines if line.startswith("GPU")] == [
+        "GPU       RTX 4060: 6.0 of 8.0 GiB in use",
+        "GPU       RTX 4060: 6.0 of 8.0 GiB in use, 25% busy",
+    ]
 
 
 def test_a_node_is_in_the_json_too() -> None:
@@ -187,14 +203,41 @@ def test_a_node_is_in_the_json_too() -> None:
     ]
 
 
-def test_watching_shows_it_anew_until_somebody_ends_it() -> None:
+def watched(console: Console, *texts: str) -> None:
+    """Watch until there is nothing new."""
+    left = iter(texts)
+
+    def text() -> Text:
+        for one in left:
+            return Text(one)
+        raise KeyboardInterrupt
+
+    status.show_while_wanted(text, console, sleep=lambda _: None)
+
+
+def test_watching_shows_it_anew_in_place_until_somebody_ends_it() -> None:
     shown = io.StringIO()
-    texts = iter(["2 servers", "3 servers"])
-
-    def sleep(_: float) -> None:
-        if "3 servers" in shown.getvalue():
-            raise KeyboardInterrupt
-
-    show_again_and_again(lambda: next(texts), Live(console=Console(file=shown, force_terminal=True)), sleep)
+    watched(Console(file=shown, force_terminal=True), "2 servers", "3 servers")
 
     assert "2 servers" in shown.getvalue()
+    assert "3 servers" in shown.getvalue()
+    assert "\x1b[?1049h" in shown.getvalue()
+    assert shown.getvalue().endswith("\x1b[?1049l")
+
+
+def test_watching_into_a_file_writes_one_below_the_other() -> None:
+    shown = io.StringIO()
+    watched(Console(file=shown, width=20), "2 servers", "a line that is longer than twenty")
+
+    assert shown.getvalue() == "2 servers\n\na line that is longer than twenty\n\n"
+
+
+def test_the_text_of_everything_obeys_nobody() -> None:
+    evil = container("server", detail="\x1b[2Jgone", started_at=moment(0), ports=((8080, 9080),))
+    console = Console(file=io.StringIO(), width=90, height=24)
+
+    text = status.overview_text(overview(evil, state=STATE), console, fitting=True).plain
+
+    assert "[2Jgone" in text
+    assert "\x1b" not in text
+    assert "model     a/b: 1 of 4 blocks on 1 server, missing 0-1, 3" in text
