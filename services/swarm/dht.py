@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import importlib
 import ipaddress
 import secrets
 import socket
@@ -202,6 +203,8 @@ class SharedClient:
         """Return the client; raises as ``start_client`` does."""
         with self._lock:
             if self._dht is None:
+                # What its process answers is Petals', and is there only if it was when the process was forked
+                importlib.import_module("petals")
                 self._dht = self._start(self._initial_peers())
             return self._dht
 

@@ -224,7 +224,7 @@ async def _call(node: DHTNode, peer: PeerID, limit: float) -> Problem:
 
 
 def read_blocks(dht: DHT, prefix: str, num_blocks: int) -> list[RemoteModuleInfo]:
-    """Ask the DHT who announces each block of a model.
+    """Ask the DHT who announces each block of a model; Petals was imported before its process was started.
 
     Raises:
         Unavailable: the DHT does not answer in time.

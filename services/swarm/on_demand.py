@@ -36,18 +36,19 @@ class OnDemand(MetaPathFinder):
         """Return how to load the package; for modules that need it load it first, and leave them to others."""
         if fullname == self._package:
             sys.meta_path.remove(self)
+            self._before()
             spec = find_spec(fullname)
             if spec is not None and spec.loader is not None:
-                spec.loader = _Around(spec.loader, self._before, self._after)
+                spec.loader = _Followed(spec.loader, self._after)
             return spec
         if self._needed_by(fullname):
             importlib.import_module(self._package)
         return None
 
 
-class _Around(Loader):
-    def __init__(self, loader: Loader, before: Step, after: Step) -> None:
-        self._loader, self._before, self._after = loader, before, after
+class _Followed(Loader):
+    def __init__(self, loader: Loader, after: Step) -> None:
+        self._loader, self._after = loader, after
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
@@ -56,7 +57,6 @@ class _Around(Loader):
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        self._before()
         self._loader.exec_module(module)
         self._after()
 

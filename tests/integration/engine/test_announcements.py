@@ -1,15 +1,18 @@
 """The swarm's table, read while strangers write into it."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hivemind import DHT, get_dht_time
+from hivemind.dht import DHTNode
+from hivemind.dht.routing import DHTID
 
 from services.common.errors import Unavailable
 from services.swarm import dht
-from services.swarm.directory import Directory
+from services.swarm.directory import Directory, read_blocks
 from tests.swarm_processes import Swarm, free_port, until
 
 MODELS = "_petals.models"
@@ -64,6 +67,34 @@ def test_what_makes_no_sense_is_left_out(swarm: Swarm, model: str, stranger: DHT
     assert mine.cache_tokens_left is not None
     directory.close()
     swarm.stop(server)
+
+
+async def _store_bytes(_: DHT, node: DHTNode, key: str, content: bytes) -> None:
+    """Write bytes as they are to every peer that is known."""
+    for peer in list(node.protocol.routing_table.peer_id_to_uid):
+        ends = get_dht_time() + 300
+        await node.protocol.call_store(peer, [DHTID.generate(key)], [content], [ends], subkeys=["liar"])
+
+
+def test_bytes_that_cannot_be_read_hide_nobody(tmp_path: Path) -> None:
+    first = dht.start_peer([], port=free_port(), identity=tmp_path / "first", announce_host="127.0.0.1")
+    peer = dht.start_peer(
+        dht.addresses(first), port=free_port(), identity=tmp_path / "key", announce_host="127.0.0.1"
+    )
+    announce(peer, MODELS, "tiny", {"num_blocks": 1})
+    announce(peer, "tiny.0", str(peer.peer_id), (2, 1.0, {"start_block": 0, "end_block": 1}))
+    for key in (MODELS, "tiny.0"):
+        peer.run_coroutine(partial(_store_bytes, key=key, content=b"\xc1"))
+    directory = Directory(dht.addresses(first))
+
+    reading = directory.look()
+
+    assert [(model.dht_prefix, model.online_replicas) for model in reading.models] == [("tiny", [1])]
+    assert reading.rejected == {"model": 1, "peer": 1}
+    assert [list(info.servers) for info in read_blocks(first, "tiny", 1)] == [[peer.peer_id]]
+    directory.close()
+    peer.shutdown()
+    first.shutdown()
 
 
 def test_a_swarm_that_is_gone(tmp_path: Path) -> None:
