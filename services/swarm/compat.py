@@ -49,6 +49,7 @@ READS_THE_TABLE = frozenset(
         "reachability",
         "records",
         "searches",
+        "witness",
     )
 )
 """What works with hivemind alone, and the modules below of Petals, which need nothing of it."""
