@@ -84,11 +84,22 @@ def load_block(
         _only(anatomy.base_class, build), anatomy, weights, dtype, f"block {index} of {files.name}"
     )
     layer = getattr(model, anatomy.layers_name)[str(index)].to(device)
-    quantize(layer, quantization, device)
+    if quantization != "none":
+        quantize(layer, quantization, device)
+        _let_go_of_file(layer)
     block = DecoderBlock(anatomy, index, layer, inputs)
     for adapter in adapters:
         block.adapters.add(adapter.name, adapter.config, adapter.weights(index), dtype)
     return block
+
+
+def _let_go_of_file(layer: nn.Module) -> None:
+    """Copy the tensors that were not quantized.
+
+    They lie in a mapping of the model's file, and while one of them is in use, so is all that was read of the others.
+    """
+    for tensor in (*layer.parameters(), *layer.buffers()):
+        tensor.data = tensor.data.clone()
 
 
 def load_ends(

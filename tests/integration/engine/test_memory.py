@@ -10,6 +10,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from services.swarm.family.block import cache_bytes_per_token
+from services.swarm.family.quantized import Quantization
 from services.swarm.loading import block_bytes
 from services.swarm.model import SwarmModel
 from services.swarm.spec import ModelSpec
@@ -23,8 +24,8 @@ CACHE_TOKENS = 2048
 
 
 def memory(server: Room) -> int:
-    """Return the bytes that nobody would have if the server's processes ended."""
-    return sum(process.memory_full_info().uss for process in server.members())
+    """Return the bytes that would be free if the server's processes ended; what they share counts once."""
+    return sum(process.memory_full_info().pss for process in server.members())
 
 
 async def come_and_go(model: SwarmModel, count: int) -> None:
@@ -85,17 +86,22 @@ def wide_model(models: Path) -> str:
     return "tiny/wide"
 
 
-@pytest.mark.parametrize("scheduler", ["stock", "batched"])
+@pytest.mark.parametrize(
+    ("scheduler", "quantization"), [("stock", "none"), ("batched", "none"), ("batched", "nf4")]
+)
 def test_a_block_takes_the_memory_that_is_counted_for_it(
-    swarm: Swarm, wide_model: str, scheduler: str
+    swarm: Swarm, wide_model: str, scheduler: str, quantization: Quantization
 ) -> None:
     spec = ModelSpec.find(swarm.settings(wide_model))
-    weights = block_bytes(spec.anatomy, torch.float32, torch.device("cpu"), "none")
+    weights = block_bytes(spec.anatomy, torch.float32, torch.device("cpu"), quantization)
     cache = cache_bytes_per_token(spec.anatomy, torch.float32) * CACHE_TOKENS
     settings = {
         "CALYX_SCHEDULER": scheduler,
+        "CALYX_QUANTIZATION": quantization,
         "CALYX_ATTN_CACHE_TOKENS": str(CACHE_TOKENS),
         "CALYX_MAX_SESSION_TOKENS": str(CACHE_TOKENS),
+        # So that what was freed is given back at once, and only what is held is measured
+        "MALLOC_MMAP_THRESHOLD_": "65536",
     }
     one, five = (swarm.serve(wide_model, blocks, **settings) for blocks in ("0:1", "1:6"))
     with swarm.client(wide_model) as client:

@@ -1,5 +1,6 @@
 """Blocks in 4 and 8 bits compute what transformers computes with the same layers of bitsandbytes."""
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, PreTrainedModel
 
-from services.swarm.family.quantized import quantize
+from services.swarm.family.quantized import Quantization, quantize
 from services.swarm.serving.packed_check import differs_in_batches
 from tests.unit.swarm.batch_server import BUDGET, CPU, Parts, make_parts, make_server
 from tests.unit.swarm.tiny_sizes import VOCABULARY
@@ -88,3 +89,14 @@ def test_blocks_of_4_bits_run_in_batches_that_change_no_bit(tmp_path: Path, dtyp
     problem = differs_in_batches(blocks, inputs, dtype, CPU, invariant=True)
 
     assert problem is None or "depend on who runs beside" in problem
+
+
+@pytest.mark.parametrize("quantization", ["int8", "nf4"])
+def test_the_file_of_weights_that_were_quantized_is_not_kept_in_memory(
+    tmp_path: Path, quantization: Quantization
+) -> None:
+    _, blocks, _ = make_parts(tmp_path, "llama-3.1", quantization=quantization)
+    gc.collect()  # the plain model
+
+    assert str(tmp_path) not in Path("/proc/self/maps").read_text()
+    assert blocks
