@@ -37,16 +37,18 @@ def test_status_tells_programs_what_runs(pool: Pool) -> None:
     assert status["running"] is True
     assert status["endpoint"] == f"http://{pool.endpoint}"
     assert {service["name"] for service in status["services"]} == SERVICES
-    assert status["models"] == [
-        {
-            "name": MODEL,
-            "blocks": BLOCKS,
-            "online_blocks": BLOCKS,
-            "missing_blocks": [],
-            "healthy": True,
-            "servers": 1,
-        }
-    ]
+    (model,) = status["models"]
+    (server,) = model.pop("holders")
+    assert model == {
+        "name": MODEL,
+        "blocks": BLOCKS,
+        "online_blocks": BLOCKS,
+        "missing_blocks": [],
+        "healthy": True,
+        "servers": 1,
+        "copies": [1] * BLOCKS,
+    }
+    assert (server["state"], server["start_block"], server["end_block"]) == ("online", 0, BLOCKS)
 
 
 def test_status_tells_people_what_runs(pool: Pool) -> None:
