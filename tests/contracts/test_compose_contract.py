@@ -61,8 +61,8 @@ def test_what_watches_starts_on_request_waits_for_nobody_and_is_known_to_the_wal
     prometheus = services["prometheus"]
 
     assert prometheus["profiles"] == ["monitoring"]
-    assert not prometheus.keys() & {"network_mode", "networks", "depends_on", "environment"}
-    assert prometheus["mac_address"] == WATCHER
+    assert not prometheus.keys() & {"network_mode", "depends_on", "environment"}
+    assert prometheus["networks"] == {"default": {"mac_address": WATCHER}}
 
 
 def test_waiting_means_waiting_for_health(services: Services) -> None:
