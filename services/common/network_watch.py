@@ -6,12 +6,13 @@ keep the old one, with nothing but a loopback in it, for as long as they run
 restart policy starts those that end with an error.
 
 It tries that only once: a container that ends while the owner does not run stays ended. So a room without a network
-goes on until the owner was started. It can tell, because the engine writes the owner's ``/etc/hosts`` anew at every
-start, and shows that file to all containers that share the owner's network.
+goes on until the owner was started. It can tell, because the engine takes the owner's line out of its ``/etc/hosts``
+when it ends, writes it anew at every start, and shows that file to all containers that share the owner's network.
 """
 
 import logging
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,11 +31,19 @@ that fails at once is started again and again."""
 _HOSTS = Path("/etc/hosts")
 
 
-def _hosts_version() -> int | None:
+def hosts_version(hosts: Path = _HOSTS, owner: str | None = None) -> int | None:
+    """Return a number that each start of the network's owner changes; None while the owner does not run.
+
+    Args:
+        hosts: the file that the engine writes.
+        owner: its host name, which those who share its network have too.
+    """
     try:
-        return _HOSTS.stat().st_mtime_ns
+        lines = hosts.read_text().splitlines()
+        version = hosts.stat().st_mtime_ns
     except OSError:
         return None
+    return version if any((owner or socket.gethostname()) in line.split()[1:] for line in lines) else None
 
 
 class NetworkWatch:
@@ -42,14 +51,14 @@ class NetworkWatch:
 
     Args:
         addresses: interface → its addresses, in this room's namespace.
-        owner_start: anything that is different after each start of the network's owner.
+        owner_start: what each start of the network's owner changes; None while it does not run.
         clock: seconds, never going back.
     """
 
     def __init__(
         self,
         addresses: Callable[[], Mapping[str, list[str]]] = read_addresses,
-        owner_start: Callable[[], Any] = _hosts_version,
+        owner_start: Callable[[], Any] = hosts_version,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._addresses, self._owner_start, self._clock = addresses, owner_start, clock
@@ -70,7 +79,7 @@ class NetworkWatch:
             logger.warning("the node's network is gone, waiting for the container vpn to start again")
         if start != self._newest_start:
             self._newest_start, self._newest_since = start, now
-        return start != self._own_start and now - self._newest_since >= _PATIENCE
+        return start not in (None, self._own_start) and now - self._newest_since >= _PATIENCE
 
 
 def _end_process() -> None:

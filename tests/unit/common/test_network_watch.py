@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.common.network_watch import NetworkWatch, end_when_left_behind
+from services.common.network_watch import NetworkWatch, end_when_left_behind, hosts_version
 
 ROOT = Path(__file__).parents[3]
 ETHERNET = {"lo": ["127.0.0.1"], "eth0": ["172.18.0.2"]}
@@ -21,7 +21,7 @@ class Node:
 
     def __init__(self) -> None:
         self.addresses = ETHERNET
-        self.owner_start = 1
+        self.owner_start: int | None = 1
         self.seconds = 0.0
 
     def watch(self) -> NetworkWatch:
@@ -55,12 +55,28 @@ def test_a_room_ends_some_time_after_the_owner_was_started_again(node: Node) -> 
 
 def test_a_room_waits_as_long_as_the_owner_does_not_run(node: Node) -> None:
     watch = node.watch()
-    node.addresses = LOOPBACK
+    node.addresses, node.owner_start = LOOPBACK, None
 
     assert not looks(watch, node, LONG)
     node.owner_start = 2
     assert not looks(watch, node, 2)
     assert looks(watch, node, LONG)
+
+
+def test_the_engine_s_file_tells_whether_the_owner_runs_and_since_when(tmp_path: Path) -> None:
+    hosts = tmp_path / "hosts"
+    without = "127.0.0.1\tlocalhost\nff02::1\tip6-allnodes\n"
+
+    hosts.write_text(without + "172.18.0.2\t67ce4d5eea8f\n")
+    first = hosts_version(hosts, "67ce4d5eea8f")
+    hosts.write_text(without)
+    assert first is not None
+    assert hosts_version(hosts, "67ce4d5eea8f") is None
+
+    hosts.write_text(without + "172.18.0.2\t67ce4d5eea8f\n")
+    os.utime(hosts, ns=(first + 1, first + 1))
+    assert hosts_version(hosts, "67ce4d5eea8f") == first + 1
+    assert hosts_version(tmp_path / "none") is None
 
 
 def test_a_room_waits_as_long_as_the_owner_is_started_again_and_again(node: Node) -> None:
@@ -114,7 +130,7 @@ def test_the_process_is_ended_once_and_from_a_thread_of_its_own(node: Node) -> N
 # A room that would run forever, on a node whose owner is started again right after it.
 PROGRAM = """
 import itertools, threading
-from services.common.network_watch import NetworkWatch, end_when_left_behind
+from services.common.network_watch import NetworkWatch, end_when_left_behind, hosts_version
 owner_starts = itertools.chain([1], itertools.repeat(2))
 watch = NetworkWatch(dict, owner_starts.__next__, itertools.count(0, 60).__next__)
 end_when_left_behind(watch, wait=lambda _: None)
