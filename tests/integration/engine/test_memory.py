@@ -19,6 +19,8 @@ from tests.swarm_processes import Room, Swarm, until_served
 SESSIONS = 1000
 """By hand 10,000; they take minutes."""
 WINDOWS = 4
+FIRST_SESSIONS = 1000
+"""So many until a server's processes, its libp2p daemon the most, have the heaps they keep."""
 AT_ONCE = 50
 CACHE_TOKENS = 2048
 
@@ -58,7 +60,7 @@ def test_no_memory_is_lost_over_many_sessions(swarm: Swarm, model: str) -> None:
     ]
     with swarm.client(model) as client:
         until_served(client)
-        asyncio.run(come_and_go(client.model, SESSIONS // 4))
+        asyncio.run(come_and_go(client.model, FIRST_SESSIONS))
         taken = [[own_memory(server) for server in servers]]
         for _ in range(WINDOWS):
             asyncio.run(come_and_go(client.model, SESSIONS // WINDOWS))

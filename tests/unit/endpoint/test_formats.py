@@ -18,7 +18,10 @@ CHAT = "/v1/chat/completions"
 ASK = {"model": NAME, "messages": [{"role": "user", "content": "Hi"}]}
 POINT = {
     "type": "object",
-    "properties": {"x": {"type": "integer"}, "name": {"type": "string", "maxLength": 5}},
+    "properties": {
+        "x": {"type": "integer", "minimum": -99, "maximum": 99},
+        "name": {"type": "string", "maxLength": 5},
+    },
     "required": ["x", "name"],
     "additionalProperties": False,
 }
