@@ -4,12 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-_UNPACKED = Path(sys.prefix, "debian")
-"""In the tests' own environment."""
+UNPACKED = Path(sys.prefix, "debian")
+"""In the tests' own environment; a program there may need ``LIBRARIES`` as its ``LD_LIBRARY_PATH``."""
+LIBRARIES = UNPACKED / "usr/lib" / sysconfig.get_config_var("MULTIARCH")
 _APT = ["apt-get", "-o", "DPkg::Lock::Timeout=300"]
 _SECONDS = 900
 
@@ -31,8 +33,10 @@ def installed(name: str) -> str:
     return found
 
 
-def unpacked(name: str, packages: Sequence[str], folder: Path = _UNPACKED) -> str:
+def unpacked(name: str, packages: Sequence[str], folder: Path = UNPACKED) -> str:
     """Return the path of a program; if need be its packages are unpacked: installed, they would start a daemon.
+
+    What they depend on and this machine lacks is unpacked with them.
 
     Args:
         name: of the program.
@@ -44,15 +48,16 @@ def unpacked(name: str, packages: Sequence[str], folder: Path = _UNPACKED) -> st
     """
     if (found := shutil.which(name)) is not None:
         return found
-    program = folder / "usr/bin" / name
+    places = f"{folder / 'usr/bin'}:{folder / 'usr/sbin'}"
     for package in packages:
-        if not program.exists():
-            if shutil.which("apt-get") is None:
-                raise RuntimeError(f"{name} is missing — install it (Debian: apt-get install {packages[0]})")
-            _unpack(package, folder)
-    if not program.exists():
+        if (found := shutil.which(name, path=places)) is not None:
+            return found
+        if shutil.which("apt-get") is None:
+            raise RuntimeError(f"{name} is missing — install it (Debian: apt-get install {packages[0]})")
+        _unpack(package, folder)
+    if (found := shutil.which(name, path=places)) is None:
         raise RuntimeError(f"{name} is in none of the packages {', '.join(packages)}")
-    return str(program)
+    return found
 
 
 def _unpack(package: str, folder: Path) -> None:
@@ -60,15 +65,17 @@ def _unpack(package: str, folder: Path) -> None:
     if os.geteuid() == 0:
         _run([*_APT, "update"])
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        _run([*_APT, "download", package], Path(place))
-        (archive,) = Path(place).glob("*.deb")
-        _run(["dpkg-deb", "--extract", str(archive), str(folder)])
+        Path(place, "partial").mkdir()
+        # Nothing of the system's is written, so that nobody needs to be root
+        only = ["--download-only", "-o", "Debug::NoLocking=1", "-o", f"Dir::Cache::archives={place}/"]
+        _run([*_APT, "install", "-y", "--no-install-recommends", *only, package])
+        for archive in Path(place).glob("*.deb"):
+            _run(["dpkg-deb", "--extract", str(archive), str(folder)])
 
 
-def _run(command: Sequence[str], folder: Path | None = None) -> None:
+def _run(command: Sequence[str]) -> None:
     done = subprocess.run(
         command,
-        cwd=folder,
         env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from services.common.errors import Unavailable
+from services.common.server_figures import GpuFigures, ServerFigures
 from services.swarm.records import Claim, ModelRecord, Problem, Reading, ServerRecord
 
 ORDINARY: dict[str, Any] = {
@@ -24,6 +25,15 @@ ORDINARY: dict[str, Any] = {
     "network_rps": 90.0,
     "next_pings": {},
 }
+
+GPU = GpuFigures(
+    name="NVIDIA L4",
+    memory_used_bytes=9,
+    memory_total_bytes=24,
+    utilization=0.5,
+    temperature_celsius=61.0,
+)
+FIGURES = ServerFigures(tokens_total=1000, batches_total=100, queued_steps=3, gpus=[GPU])
 
 
 def server(**values: Any) -> ServerRecord:

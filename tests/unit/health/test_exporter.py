@@ -16,7 +16,7 @@ from services.health.credits.node_metrics import NodeMetrics
 from services.health.disk import DiskMetrics
 from services.health.exporter import MAX_SERVERS, SwarmMetrics
 from services.health.exposition import Exposition
-from tests.unit.health.swarm_fakes import SILENT, model, server
+from tests.unit.health.swarm_fakes import FIGURES, SILENT, model, server
 
 ROOT = Path(__file__).parents[3]
 ENDPOINT = {"calyx_endpoint_errors_total"}
@@ -124,16 +124,8 @@ def test_survives_a_broken_file_of_certificates(registry, certificates, content)
 
 
 async def test_describes_each_server_and_its_gpus(collector, directory, clock, registry):
-    gpu = GpuFigures(
-        name="NVIDIA L4",
-        memory_used_bytes=9,
-        memory_total_bytes=24,
-        utilization=0.5,
-        temperature_celsius=61.0,
-    )
-    figures = ServerFigures(tokens_total=1000, batches_total=100, queued_steps=3, gpus=[gpu])
     directory.records = [
-        model(server(peer_id="a", figures=figures), server(peer_id="b", state="joining", throughput=math.nan))
+        model(server(peer_id="a", figures=FIGURES), server(peer_id="b", state="joining", throughput=math.nan))
     ]
     await collector.update()
 

@@ -11,14 +11,13 @@ import yaml
 from tenacity import Retrying, retry_if_exception_type, retry_if_result, stop_after_delay, wait_fixed
 
 from services.common.errors import Unavailable
-from services.common.server_figures import GpuFigures, ServerFigures
 from services.endpoint.access.__main__ import run as make_keys
 from services.endpoint.access.keys import KeyFile
 from tests.browser.health_server import health_server
 from tests.debian import unpacked
 from tests.unit.endpoint.conftest import Servers, free_port
 from tests.unit.endpoint.fake_model import NAME, FakeModel
-from tests.unit.health.swarm_fakes import FakeDirectory, model, server
+from tests.unit.health.swarm_fakes import FIGURES, GPU, FakeDirectory, model, server
 
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = ROOT / "images/prometheus"
@@ -26,15 +25,7 @@ PACKAGES = ["prometheus", "promtool"]
 
 
 def _busy_swarm() -> FakeDirectory:
-    gpu = GpuFigures(
-        name="NVIDIA L4",
-        memory_used_bytes=9,
-        memory_total_bytes=24,
-        utilization=0.5,
-        temperature_celsius=61.0,
-        power_watts=40.0,
-    )
-    figures = ServerFigures(tokens_total=1000, batches_total=100, queued_steps=3, gpus=[gpu])
+    figures = FIGURES.model_copy(update={"gpus": [GPU.model_copy(update={"power_watts": 40.0})]})
     directory = FakeDirectory([model(server(figures=figures), repository=f"https://huggingface.co/{NAME}")])
     directory.entrances = {"first": None}
     directory.rejected = {"span": 2}

@@ -1,7 +1,7 @@
 """HAProxy itself, with the configuration that it is given in a pool with several endpoints."""
 
 import http.client
-import shutil
+import os
 import socket
 import subprocess
 import threading
@@ -14,11 +14,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from services.vpn.processes import Program
 from services.vpn.proxy_config import Endpoint, configuration, render
+from tests.debian import LIBRARIES, unpacked
 from tests.unit.vpn.members import member
-
-pytestmark = pytest.mark.skipif(
-    shutil.which("haproxy") is None, reason="needs haproxy (Debian: apt-get install haproxy)"
-)
 
 PACE, QUICK = "inter 5s fastinter 1s downinter 2s", "inter 50ms fastinter 50ms downinter 50ms"
 NEVER = "inter 1h fastinter 1h downinter 1h"
@@ -119,6 +116,13 @@ def eventually(check: Callable[[], object], limit: float = 30) -> None:
         reraise=True,
     )
     retrying(check)
+
+
+@pytest.fixture(autouse=True)
+def haproxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let HAProxy be found, also where it is not installed."""
+    monkeypatch.setenv("PATH", str(Path(unpacked("haproxy", ["haproxy"])).parent), prepend=os.pathsep)
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(LIBRARIES), prepend=os.pathsep)
 
 
 @pytest.fixture
