@@ -14,8 +14,9 @@ class Need(NamedTuple):
 def share(needs: Sequence[Need], budget: int, chunk: int = 1) -> list[int]:
     """Return how many tokens of each row run now, for each step; 0 for those that wait for the next tick.
 
-    Who comes first is served first: as many steps as the budget allows get one token, so decoding never waits for a
-    prompt. What is left is divided equally, and what short prompts do not need goes to the long ones.
+    Single tokens go first, so decoding never waits for a prompt. Then come prompts, the shortest before the others
+    and each to its end as far as the budget goes: in equal parts, all of them would end as late as the last. Only the
+    prompt that waits longest has its equal part in any case, so that short ones never keep it waiting for good.
 
     Args:
         needs: in the order of arrival.
@@ -26,15 +27,18 @@ def share(needs: Sequence[Need], budget: int, chunk: int = 1) -> list[int]:
     given = [0] * len(needs)
     left = budget
     for index, need in enumerate(needs):
-        if need.rows > left and index > 0:
-            break
-        given[index] = 1
-        left -= need.rows
-    served = [index for index, tokens in enumerate(given) if tokens]
-    by_wish = sorted(served, key=lambda index: needs[index].rows * needs[index].tokens)
-    for place, index in enumerate(by_wish):
+        if index == 0 or (need.tokens == 1 and need.rows <= left):
+            given[index] = 1
+            left = max(0, left - need.rows)
+    prompts = [index for index, need in enumerate(needs) if need.tokens > 1]
+    parts = [(index, left // len(prompts)) for index in prompts[:1]]
+    parts += [
+        (index, budget)
+        for index in sorted(prompts, key=lambda index: needs[index].rows * needs[index].tokens)
+    ]
+    for index, most in parts:
         rows, tokens = needs[index]
-        more = min(tokens - 1, max(0, left) // (len(by_wish) - place) // rows)
+        more = min(tokens - given[index], min(most, left) // rows)
         given[index] += more
         left -= more * rows
     if chunk > 1:
