@@ -17,6 +17,7 @@ from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.hollow import argument_names
 from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.family.prepacked import prepack
 from services.swarm.family.quantized import Quantization, parameter_bytes, quantize
 from services.swarm.files import ModelFiles
 
@@ -84,9 +85,11 @@ def load_block(
         _only(anatomy.base_class, build), anatomy, weights, dtype, f"block {index} of {files.name}"
     )
     layer = getattr(model, anatomy.layers_name)[str(index)].to(device)
-    if quantization != "none":
+    if quantization == "none":
+        prepack(layer)
+    else:
         quantize(layer, quantization, device)
-        _let_go_of_file(layer)
+    _let_go_of_file(layer)
     block = DecoderBlock(anatomy, index, layer, inputs)
     for adapter in adapters:
         block.adapters.add(adapter.name, adapter.config, adapter.weights(index), dtype)
@@ -94,12 +97,13 @@ def load_block(
 
 
 def _let_go_of_file(layer: nn.Module) -> None:
-    """Copy the tensors that were not quantized.
+    """Copy the tensors that were neither quantized nor laid out anew.
 
     They lie in a mapping of the model's file, and while one of them is in use, so is all that was read of the others.
     """
     for tensor in (*layer.parameters(), *layer.buffers()):
-        tensor.data = tensor.data.clone()
+        if tensor.device.type == "cpu" and not tensor.is_mkldnn:
+            tensor.data = tensor.data.clone()
 
 
 def load_ends(

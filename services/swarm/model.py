@@ -13,7 +13,8 @@ from hivemind.moe.client.remote_expert_worker import RemoteExpertWorker
 from petals.client.config import ClientConfig
 from petals.client.routing import RemoteSequenceManager
 from petals.data_structures import ServerInfo, ServerState
-from transformers import PreTrainedTokenizerBase
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from services.common.errors import InvalidInput, Unavailable
 from services.common.served_tokens import ServedTokens
@@ -25,6 +26,7 @@ from services.swarm.client.routes import PetalsRoutes
 from services.swarm.client.session import AsyncSession
 from services.swarm.dht import rejoin, start_client
 from services.swarm.directory import read_blocks
+from services.swarm.family.prepacked import prepack
 from services.swarm.loading import load_ends
 from services.swarm.precision import choose_dtype, cpu_computes_bfloat16
 from services.swarm.spec import ModelSpec
@@ -110,10 +112,7 @@ class SwarmModel:
         cpu = torch.device("cpu")
         numbers = choose_dtype(dtype, spec.anatomy.config.dtype, cpu, cpu_computes_bfloat16())
         client = dht() if dht else start_client(settings.initial_peers)
-        ends = Ends(
-            lambda gap: load_ends(spec.files, spec.anatomy, dtype=numbers, middle=gap),
-            invariant=settings.batch_invariant,
-        )
+        ends = Ends(partial(_ends_on_cpu, spec, numbers), invariant=settings.batch_invariant)
         count = partial((served or ServedTokens()).add, spec.files.name)
         routes = PetalsRoutes(_servers(spec, client), count)
         model = cls(spec, ends, client, routes, route_timeout, max_length, shares_dht=dht is not None)
@@ -202,3 +201,9 @@ def _token_ids(value: int | list[int] | None) -> frozenset[int]:
     if value is None:
         return frozenset()
     return frozenset([value] if isinstance(value, int) else value)
+
+
+def _ends_on_cpu(spec: ModelSpec, dtype: torch.dtype, gap: nn.Module) -> PreTrainedModel:
+    ends = load_ends(spec.files, spec.anatomy, dtype=dtype, middle=gap)
+    prepack(ends)
+    return ends
