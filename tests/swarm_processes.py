@@ -195,10 +195,10 @@ class Swarm:
 
     @contextmanager
     def client(
-        self, model: str, *, dtype: str = "float32", route_timeout: float = 15.0
+        self, model: str, *, dtype: str = "float32", route_timeout: float = 15.0, draft: str | None = None
     ) -> Iterator[BlockingClient]:
         """Join the swarm as a client of the model, in this process, until the context ends."""
-        client = SwarmModel.load(self.settings(model), dtype, route_timeout)
+        client = SwarmModel.load(self.settings(model), dtype, route_timeout, draft=draft)
         try:
             yield BlockingClient(client)
         finally:

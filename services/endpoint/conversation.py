@@ -95,7 +95,7 @@ class Conversation:
         self.model = model
         self.tokens: list[int] = []
         self.detokenizer = Detokenizer(model.tokenizer)
-        self.guesser = Guesser()
+        self.guesser = Guesser(model.guess)
         self.usable = True
         """False once an answer broke off: the servers may have tokens that this side knows nothing of."""
         self._max_length = max_length

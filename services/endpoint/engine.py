@@ -92,6 +92,9 @@ class Model(Protocol):
     def missing_blocks(self) -> list[int]:
         """Ask the swarm now which blocks no server has; blocks its caller for seconds at most."""
 
+    async def guess(self, tokens: Sequence[int], count: int) -> list[int]:
+        """Let a small model guess at most ``count`` tokens that follow; none if there is none, or it is busy."""
+
     def open_session(self, max_length: int) -> Session:
         """Prepare a session of that many tokens; asks the network nothing yet."""
 

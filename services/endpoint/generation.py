@@ -1,6 +1,7 @@
 """One answer, as every protocol generates it. No network here: tokens to send go out, chosen tokens come in."""
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -80,14 +81,18 @@ class Generation:
             Broken: a server computes what are no numbers.
         """
         tokens, guesser = self._conversation.tokens, self._conversation.guesser
-        guesses = guesser.guess(tokens, min(self._speculative_tokens, self._plan.end - len(tokens) - 1))
+        most = min(self._speculative_tokens, self._plan.end - len(tokens) - 1)
+        # A draft would first read the prompt, and the first token wait for that
+        guesses = await guesser.guess(tokens, most, drafts=self.passes > 0)
+        began = time.monotonic()
         chosen = await self.session.next_tokens(tokens[self.session.position :], self._chooser, guesses)
+        seconds = time.monotonic() - began
         self.passes += 1
         for count, token in enumerate(chosen, start=1):
             if self.finish is None:
                 self._accept(token, complete=count == len(chosen) and self._chooser.complete)
         if guesses:
-            guesser.checked(tokens, len(guesses), len(chosen) - 1)
+            guesser.checked(tokens, len(guesses), len(chosen) - 1, seconds)
             if self.session.position >= len(tokens):
                 await self.session.go_back(len(tokens) - 1)
 

@@ -20,6 +20,7 @@ class ModelEntry(BaseModel):
         revision: a branch, tag or commit of its repository.
         dht_prefix: the prefix of its keys in the swarm; without it, the one that Petals derives.
         max_length: the most tokens that a session may hold, if that is less than the model can.
+        draft: a small model of the same tokens that guesses how texts go on.
         adapter: a LoRA adapter that servers offer beside the model; the two together are served under its name.
         aliases: other names by which requests may name it.
     """
@@ -30,6 +31,7 @@ class ModelEntry(BaseModel):
     revision: str | None = None
     dht_prefix: Annotated[str, Field(pattern=r"^[^. ]+$")] | None = None
     max_length: Annotated[int, Field(ge=1)] | None = None
+    draft: Annotated[str, Field(pattern=_NAME, max_length=200)] | None = None
     adapter: Annotated[str, Field(pattern=_NAME, max_length=200)] | None = None
     # YAML has lists alone
     aliases: Annotated[tuple[_Alias, ...], Field(strict=False)] = ()

@@ -33,7 +33,7 @@ def swarm_models(settings: EndpointSettings) -> Models:
         discovery = Discovery(source.announced, settings.discover_patterns, settings.discover_limit)
     # Not checked here: whoever looks for the model's files says best what is wrong with its name
     otherwise = ModelEntry.model_construct(
-        name=swarm.model, revision=swarm.revision, dht_prefix=swarm.dht_prefix
+        name=swarm.model, revision=swarm.revision, dht_prefix=swarm.dht_prefix, draft=settings.draft_model
     )
     wanted = WantedModels(settings.models_file, otherwise, AdaptedModels(source.load).load, discovery)
     models = Models(watch=wanted, served_tokens=served)
@@ -63,6 +63,7 @@ class _Swarm:
             dht=self._shared().get,
             max_length=entry.max_length,
             served=self._served,
+            draft=entry.draft if self._settings.speculative_tokens else None,
         )
 
     def announced(self) -> Iterable[Announced]:

@@ -136,6 +136,15 @@ def load_ends(
     return model
 
 
+def load_whole(files: ModelFiles, anatomy: Anatomy, *, dtype: torch.dtype) -> PreTrainedModel:
+    """Load a model with all its blocks, onto the CPU.
+
+    Raises:
+        Broken: weights are missing, of another shape or unreadable.
+    """
+    return _load_exactly(anatomy.causal_lm_class, anatomy, files.weights(lambda _: True), dtype, files.name)
+
+
 def _call_as_layer(middle: nn.Module, anatomy: Anatomy) -> None:
     """Let the model call ``middle`` as it calls its layers, whatever it names the cache and expects in return."""
     contract = anatomy.contract

@@ -1,7 +1,7 @@
 """The client's side of a model: tokenizer, embeddings, norm and head here; blocks in the swarm."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from functools import partial
@@ -21,13 +21,14 @@ from services.common.served_tokens import ServedTokens
 from services.common.settings import SwarmSettings
 from services.swarm.client.batches import Batches
 from services.swarm.client.chain import Chain
+from services.swarm.client.draft import Draft
 from services.swarm.client.ends import Ends, ToEmbed, ToRead
 from services.swarm.client.routes import PetalsRoutes
 from services.swarm.client.session import AsyncSession
 from services.swarm.dht import rejoin, start_client
 from services.swarm.directory import read_blocks
 from services.swarm.family.prepacked import prepack
-from services.swarm.loading import load_ends
+from services.swarm.loading import load_ends, load_whole
 from services.swarm.precision import choose_dtype, cpu_computes_bfloat16
 from services.swarm.spec import ModelSpec
 
@@ -53,6 +54,7 @@ class SwarmModel:
         patience: seconds to look for servers of missing or lost blocks before a step fails.
         max_length: the most tokens that a session may hold, if that is less than the model can.
         shares_dht: whether others need the client when this model is closed.
+        draft: guesses how texts go on.
     """
 
     def __init__(
@@ -64,9 +66,10 @@ class SwarmModel:
         patience: float,
         max_length: int | None = None,
         shares_dht: bool = False,
+        draft: Draft | None = None,
     ) -> None:
         self._spec, self._dht, self._routes, self._patience = spec, dht, routes, patience
-        self._shares_dht = shares_dht
+        self._shares_dht, self._draft = shares_dht, draft
         self._embedding: Batches[ToEmbed, torch.Tensor] = Batches(ends.embed, COMPUTING)
         self._reading: Batches[ToRead, Any] = Batches(ends.read, COMPUTING)
         config = spec.anatomy.config
@@ -76,7 +79,7 @@ class SwarmModel:
         self._base: SwarmModel | None = None
         self.tokenizer: PreTrainedTokenizerBase = spec.files.tokenizer()
         self.max_length: int = min(spec.anatomy.max_length, max_length or spec.anatomy.max_length)
-        self.memory_bytes: int = ends.memory_bytes
+        self.memory_bytes: int = ends.memory_bytes + (draft.memory_bytes if draft else 0)
         self.vocab_size: int = config.vocab_size
         self.num_blocks: int = spec.num_blocks
         self.dtype: torch.dtype = ends.dtype
@@ -94,6 +97,7 @@ class SwarmModel:
         dht: Callable[[], DHT] | None = None,
         max_length: int | None = None,
         served: ServedTokens | None = None,
+        draft: str | None = None,
     ) -> "SwarmModel":
         """Load the model's ends and join the swarm; takes seconds.
 
@@ -104,18 +108,20 @@ class SwarmModel:
             dht: gives the client that the models of this process share; without it, this model starts its own.
             max_length: the most tokens that a session may hold, if that is less than the model can.
             served: counts what servers answer for.
+            draft: the name of a small model of the same tokens that guesses how texts go on.
 
         Raises:
-            CalyxError: the model cannot be found or read, or no initial peer answers.
+            CalyxError: a model cannot be found or read, the two do not fit, or no initial peer answers.
         """
         spec = ModelSpec.find(settings)
         cpu = torch.device("cpu")
         numbers = choose_dtype(dtype, spec.anatomy.config.dtype, cpu, cpu_computes_bfloat16())
+        small = None if draft is None else _load_draft(draft, spec, settings, numbers)
         client = dht() if dht else start_client(settings.initial_peers)
         ends = Ends(partial(_ends_on_cpu, spec, numbers), invariant=settings.batch_invariant)
         count = partial((served or ServedTokens()).add, spec.files.name)
         routes = PetalsRoutes(_servers(spec, client), count)
-        model = cls(spec, ends, client, routes, route_timeout, max_length, shares_dht=dht is not None)
+        model = cls(spec, ends, client, routes, route_timeout, max_length, dht is not None, small)
         model._warm_up()
         return model
 
@@ -178,6 +184,10 @@ class SwarmModel:
         chain = Chain(self._routes, max_length, self._patience)
         return AsyncSession(self.name, chain, self._embedding, self._reading, max_length)
 
+    async def guess(self, tokens: Sequence[int], count: int) -> list[int]:
+        """Let the draft model, if there is one, guess at most ``count`` tokens that follow; see ``Draft.go_on``."""
+        return await self._draft.go_on(tokens, count) if self._draft else []
+
     def close(self) -> None:
         """Leave the swarm; open sessions fail from now on. With an adapter, only what is its own ends."""
         self._routes.close()
@@ -207,3 +217,15 @@ def _ends_on_cpu(spec: ModelSpec, dtype: torch.dtype, gap: nn.Module) -> PreTrai
     ends = load_ends(spec.files, spec.anatomy, dtype=dtype, middle=gap)
     prepack(ends)
     return ends
+
+
+def _load_draft(name: str, large: ModelSpec, settings: SwarmSettings, dtype: torch.dtype) -> Draft:
+    own = {"model": name, "revision": None, "dht_prefix": None}
+    small = ModelSpec.find(settings.model_copy(update=own))
+    if small.files.tokenizer().get_vocab() != large.files.tokenizer().get_vocab():
+        raise InvalidInput(
+            f"{name} has other tokens than {large.files.name}", "choose a draft model of the same family"
+        )
+    model = load_whole(small.files, small.anatomy, dtype=dtype)
+    prepack(model)
+    return Draft(model, small.anatomy.max_length, large.anatomy.config.vocab_size, COMPUTING)

@@ -49,6 +49,10 @@ class EndpointSettings(Section):
     speculative_tokens: int = Field(default=0, ge=0, le=64)
     """How many tokens are guessed ahead in one pass through the swarm, where a text repeats itself; 0 is off."""
 
+    draft_model: str | None = Field(default=None, pattern=r"^[\w.-]+(/[\w.-]+)?$", max_length=200)
+    """A small model with the tokens of CALYX_MODEL, which the endpoint keeps whole in its memory and lets guess
+    where a text does not repeat itself; only with CALYX_SPECULATIVE_TOKENS. In models.yaml: ``draft``."""
+
     request_timeout: float = Field(default=600.0, gt=0)
     """The most seconds that one generation may take."""
 

@@ -197,3 +197,27 @@ def test_guesses_save_passes_and_change_no_token(swarm: Swarm, model: str, sched
         assert made[: len(text.tokens)] == text.tokens
         assert passes <= 12, "40 without guesses"
     swarm.stop(*servers)
+
+
+def test_a_draft_model_saves_passes_and_changes_no_token(swarm: Swarm, model: str) -> None:
+    """The draft is the model itself, so all its guesses are right."""
+    servers = [swarm.serve(model, blocks) for blocks in ("0:2", "2:4")]
+    text = plain_transformers(swarm.models / model, prompt=20, new=40)
+    with swarm.client(model, draft=model) as client:
+        until_served(client)
+
+        async def guessing() -> tuple[list[int], int]:
+            session = client.model.open_session(100)
+            made = await session.next_tokens(text.prompt, Likeliest())
+            passes = 1
+            while len(made) < len(text.tokens):
+                guesses = await client.model.guess([*text.prompt, *made], 4)
+                made += await session.next_tokens(made[-1:], Likeliest(), guesses)
+                passes += 1
+            await session.close()
+            return made, passes
+
+        made, passes = watched(guessing())
+        assert made[: len(text.tokens)] == text.tokens
+        assert passes <= 10, "40 without guesses"
+    swarm.stop(*servers)

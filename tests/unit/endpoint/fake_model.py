@@ -153,6 +153,9 @@ class FakeModel:
         self.looks += 1
         return self.missing
 
+    async def guess(self, tokens: Sequence[int], count: int) -> list[int]:
+        return []
+
     def open_session(self, max_length: int) -> FakeSession:
         session = FakeSession(self, max_length)
         self.sessions.append(session)
