@@ -76,7 +76,8 @@ def test_text_keeps_letters_of_every_language():
 def test_the_coloured_copy_of_uvicorns_messages_is_left_out():
     stream = stream_of()
     logging.getLogger("uvicorn.error").info("started", extra={"color_message": "\x1b[1mstarted"})
-    assert stream.getvalue().endswith("INFO uvicorn.error started\n")
+    assert "INFO uvicorn.error started" in stream.getvalue()
+    assert "color" not in stream.getvalue()
 
 
 def test_json_holds_the_same_event():
