@@ -120,8 +120,8 @@ class BatchingPool(BytesTaskPool):
         # A GPU computes behind the program's back until its results are fetched
         self._answers[number] = [(self._tasks.pop(step), _portable(outcome)) for step, outcome in ended]
         seconds = time.monotonic() - start
-        self._gathering.ticked(seconds)
         self._scheduler.pace.ticked(self._scheduler.ran, seconds)
+        self._gathering.ticked(seconds, self._scheduler.pace.least)
         self._usage.batches += 1
         for step, outcome in ended:
             self.batch_receiver.recv()

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from services.swarm.serving.arena import Arena
+from services.swarm.serving.cores import Cores
 from services.swarm.serving.pace import Pace
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.pieces import Piece
@@ -85,10 +86,13 @@ class Scheduler:
         span: runs batches.
         pace: says how many tokens a tick may have.
         chunk: prompts are cut at multiples of so many tokens.
+        cores: chooses how many a batch computes on; without it, always the same.
     """
 
-    def __init__(self, arena: Arena, span: PackedSpan, pace: Pace, chunk: int = 1) -> None:
-        self._arena, self._span, self._chunk = arena, span, chunk
+    def __init__(
+        self, arena: Arena, span: PackedSpan, pace: Pace, chunk: int = 1, cores: Cores | None = None
+    ) -> None:
+        self._arena, self._span, self._chunk, self._cores = arena, span, chunk, cores
         self.pace = pace
         self.ran = 0
         """How many tokens of all rows the last tick ran as a batch."""
@@ -117,6 +121,8 @@ class Scheduler:
         together = [step for step in self._waiting if step.alone is None and step.kind == first.kind]
         tokens = share([step.need for step in together], self.pace.budget, self._chunk)
         batch = [(step, count) for step, count in zip(together, tokens, strict=True) if count]
+        if self._cores is not None:
+            self._cores.suit({step.session: count for step, count in batch})
         self.ran = sum(step.need.rows * count for step, count in batch)
         ended = self._run_apart_if_needed(batch)
         gone = {id(step) for step, _ in ended}

@@ -26,6 +26,7 @@ from services.swarm.serving.announcement import Announcer, start_announcing
 from services.swarm.serving.arena import Arena
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
 from services.swarm.serving.batching_pool import BatchingPool, batch_inference
+from services.swarm.serving.cores import Cores
 from services.swarm.serving.groups import GROUP_TOKENS
 from services.swarm.serving.handler import TransformerConnectionHandler
 from services.swarm.serving.options import SpanOptions
@@ -183,6 +184,7 @@ class SpanServer:
                     span,
                     Pace(options.batch_tokens, options.batch_seconds),
                     chunk=GROUP_TOKENS if invariant else 1,
+                    cores=Cores(options.device),
                 ),
                 self._usage,
                 max_task_tokens=options.max_session_tokens,

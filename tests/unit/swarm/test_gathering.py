@@ -22,7 +22,7 @@ def clock() -> Clock:
 @pytest.fixture
 def gathering(clock: Clock) -> Gathering:
     made = Gathering(clock)
-    made.ticked(1.0)
+    made.ticked(1.0, least=0.5)
     return made
 
 
@@ -68,7 +68,16 @@ def test_slow_clients_are_not_waited_for(gathering: Gathering, clock: Clock) -> 
     assert gathering.patience() == 0
 
 
-def test_waiting_never_takes_more_than_half_a_tick(gathering: Gathering, clock: Clock) -> None:
+def test_who_is_back_later_than_a_small_tick_would_end_is_not_waited_for(
+    gathering: Gathering, clock: Clock
+) -> None:
+    be_away(gathering, clock, 1, 0.6)
+    gathering.answered(2)
+
+    assert gathering.patience() == 0
+
+
+def test_waiting_never_takes_longer_than_a_small_tick(gathering: Gathering, clock: Clock) -> None:
     be_away(gathering, clock, 1, 0.4)
     gathering.answered(2)
 

@@ -1,0 +1,34 @@
+"""How many cores a tick computes on: one is left to those who bring steps and take answers, while there are several.
+
+A batch of single tokens waits for weights to come from memory more than it computes, so a core fewer makes it hardly
+slower; handlers, libp2p's daemon and often a client on the same machine then work beside it instead of in its place.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Mapping
+
+import torch
+
+_REMEMBERED = 8
+"""Steps; sessions of other batches come back soon."""
+
+
+class Cores:
+    """Chooses for the thread that uses it; for its own batches alone.
+
+    Args:
+        device: where blocks run; on a GPU nothing is to choose.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._chooses = device.type == "cpu"
+        self._all = torch.get_num_threads()
+        self._lately: deque[Hashable] = deque(maxlen=_REMEMBERED)
+
+    def suit(self, batch: Mapping[Hashable, int]) -> None:
+        """Let the next batch have the cores that it needs, given how many tokens each session runs in it."""
+        self._lately.extend(batch)
+        leaves_one = len(set(self._lately)) > 1 and max(batch.values()) == 1
+        wanted = max(1, self._all - leaves_one)
+        if self._chooses and wanted != torch.get_num_threads():
+            torch.set_num_threads(wanted)
