@@ -97,11 +97,13 @@ class Scheduler:
         self.ran = 0
         """How many tokens of all rows the last tick ran as a batch."""
         self._waiting: list[Step] = []
+        self._served: list[Step] = []
+        """Steps that have had their part of the last tick; they wait behind all others."""
 
     @property
     def waiting(self) -> int:
         """Return how many steps have not come to their end."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._served)
 
     def submit(self, step: Step) -> None:
         """Let a step wait for the next tick."""
@@ -112,13 +114,14 @@ class Scheduler:
         self.ran = 0
         self._arena.catch_up()
         answers = self._give_up_closed()
-        if not self._waiting:
+        waiting = [*self._waiting, *self._served]
+        if not waiting:
             return answers
-        first = self._waiting[0]
+        first = waiting[0]
         if first.alone is not None:
-            self._waiting.remove(first)
+            self._waiting, self._served = waiting[1:], []
             return [*answers, (first, _outcome(first.alone))]
-        together = [step for step in self._waiting if step.alone is None and step.kind == first.kind]
+        together = [step for step in waiting if step.alone is None and step.kind == first.kind]
         tokens = share([step.need for step in together], self.pace.budget, self._chunk)
         batch = [(step, count) for step, count in zip(together, tokens, strict=True) if count]
         if self._cores is not None:
@@ -126,18 +129,17 @@ class Scheduler:
         self.ran = sum(step.need.rows * count for step, count in batch)
         ended = self._run_apart_if_needed(batch)
         gone = {id(step) for step, _ in ended}
-        served = {id(step) for step, _ in batch}
-        # Who was served goes behind who was not, so that no kind of step keeps others waiting
-        self._waiting = [
-            *(step for step in self._waiting if id(step) not in served),
-            *(step for step, _ in batch if id(step) not in gone),
-        ]
+        equal_part = self.pace.budget // len(together)
+        served = {id(step) for step, count in batch if count * step.need.rows >= equal_part}
+        # Who had no part goes before who comes new, and that before who had one: nobody is kept waiting for good
+        self._waiting = [step for step in waiting if id(step) not in gone | served]
+        self._served = [step for step in waiting if id(step) in served - gone]
         return answers + ended
 
     def _give_up_closed(self) -> list[Answer]:
-        closed = [step for step in self._waiting if not self._arena.holds(step.session)]
-        for step in closed:
-            self._waiting.remove(step)
+        closed = [step for step in (*self._waiting, *self._served) if not self._arena.holds(step.session)]
+        self._waiting = [step for step in self._waiting if step not in closed]
+        self._served = [step for step in self._served if step not in closed]
         return [(step, SessionClosed("the session was closed")) for step in closed]
 
     def _run_apart_if_needed(self, batch: Sequence[tuple[Step, int]]) -> list[Answer]:

@@ -2,7 +2,8 @@
 
 import torch
 
-from tests.unit.swarm.batch_server import HIDDEN, Server
+from services.swarm.serving.scheduler import Step
+from tests.unit.swarm.batch_server import BUDGET, HIDDEN, Server
 
 
 def test_a_short_prompt_and_tokens_pass_by_a_long_prompt(server: Server) -> None:
@@ -18,6 +19,30 @@ def test_a_short_prompt_and_tokens_pass_by_a_long_prompt(server: Server) -> None
 
     assert {step for step, _ in server.scheduler.tick()} == {short, token}
     assert set(server.finish()) == {long}
+
+
+def test_a_prompt_that_comes_new_goes_before_one_that_just_had_its_part(server: Server) -> None:
+    for handle, length in ((0, 60), (100, BUDGET)):
+        server.arena.open(handle, 1, length)
+    server.submit(0, torch.randn(1, 60, HIDDEN))
+    server.scheduler.tick()
+
+    short = server.submit(100, torch.randn(1, BUDGET - 1, HIDDEN))
+
+    assert {step for step, _ in server.scheduler.tick()} == {short}
+
+
+def test_a_long_prompt_comes_to_its_end_though_short_ones_come_with_every_tick(server: Server) -> None:
+    server.arena.open(0, 1, 40)
+    long = server.submit(0, torch.randn(1, 40, HIDDEN))
+    ended: set[Step] = set()
+    for number in range(1, 30):
+        server.arena.open(100 * number, 1, BUDGET)
+        server.submit(100 * number, torch.randn(1, BUDGET - 1, HIDDEN))
+        ended |= {step for step, _ in server.scheduler.tick()}
+        server.arena.close_session(100 * number)
+
+    assert long in ended
 
 
 def test_a_step_that_cannot_run_fails_alone(server: Server) -> None:
