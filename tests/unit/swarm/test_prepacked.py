@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from services.swarm.family.prepacked import PrepackedLinear, can_be_prepacked, prepack
+from services.swarm.family.prepacked import PrepackedLinear, can_be_prepacked, prepack, rows_computed
 
 ROUNDING = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
 SIZES = [(64, 96), (576, 160), (33, 7)]
@@ -37,6 +37,25 @@ def test_outputs_are_the_same(size: tuple[int, int], dtype: torch.dtype, *, bias
         inputs = torch.randn(*shape, size[0]).to(dtype)
         with torch.inference_mode():
             torch.testing.assert_close(packed(inputs), linear(inputs), rtol=0, atol=ROUNDING[dtype])
+
+
+def test_few_numbers_of_rows_are_computed_and_few_rows_too_many() -> None:
+    counted = {rows: rows_computed(rows) for rows in range(4097)}
+
+    assert all(counted[rows] == rows for rows in range(17))
+    assert all(rows <= computed <= rows * 9 / 8 for rows, computed in counted.items())
+    assert len(set(counted.values())) < 100
+
+
+def test_rows_that_fill_up_change_nothing(dtype: torch.dtype) -> None:
+    _, packed = made((64, 96), dtype)
+    inputs = torch.randn(256, 64).to(dtype)
+
+    with torch.inference_mode():
+        whole = packed(inputs)
+        for rows in (17, 129, 255):
+            assert rows_computed(rows) > rows
+            torch.testing.assert_close(packed(inputs[:rows]), whole[:rows], rtol=0, atol=ROUNDING[dtype])
 
 
 def test_inputs_may_be_a_part_of_others(dtype: torch.dtype) -> None:
