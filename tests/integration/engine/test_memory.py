@@ -16,9 +16,10 @@ from services.swarm.model import SwarmModel
 from services.swarm.spec import ModelSpec
 from tests.swarm_processes import Room, Swarm, until_served
 
-SESSIONS = 1000
+SESSIONS = 2000
 """By hand 10,000; they take minutes."""
-WINDOWS = 4
+WINDOWS = 8
+"""Batches of a size that was never met still cost memory once; windows so many that one meets none of those."""
 FIRST_SESSIONS = 1000
 """So many until a server's processes, its libp2p daemon the most, have the heaps they keep."""
 AT_ONCE = 50
