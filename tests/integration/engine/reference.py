@@ -46,6 +46,14 @@ def plain_transformers(
     return Text(tokens[0].tolist(), made.sequences[0, prompt:].tolist(), torch.cat(made.logits).float())
 
 
+def logits_without_rounding(folder: Path, text: Text, dtype: torch.dtype) -> torch.Tensor:
+    """Return what ``text``'s logits are when weights of ``dtype`` compute in float32, [tokens, vocabulary]."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).float()
+    with torch.inference_mode():
+        logits: torch.Tensor = model(torch.tensor([text.prompt + text.tokens[:-1]])).logits
+    return logits[0, -len(text.tokens) :]
+
+
 def logits_along(model: BlockingClient, text: Text) -> torch.Tensor:
     """Return the swarm's logits after the prompt and after each token of the text, [tokens, vocabulary]."""
     session = model.open_session(text.length)

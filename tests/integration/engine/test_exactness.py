@@ -9,7 +9,13 @@ from transformers import PreTrainedModel
 
 from services.swarm.family.quantized import Quantization, quantize
 from tests.blocking_client import BlockingClient
-from tests.integration.engine.reference import VARIANTS, Text, logits_along, plain_transformers
+from tests.integration.engine.reference import (
+    VARIANTS,
+    Text,
+    logits_along,
+    logits_without_rounding,
+    plain_transformers,
+)
 from tests.swarm_processes import Swarm, until_served
 
 PROMPTS = (1, 2, 300, 600)
@@ -17,9 +23,9 @@ PROMPTS = (1, 2, 300, 600)
 CHUNKS = {"CALYX_SCHEDULER": "stock", "CALYX_PREFILL_CHUNK_TOKENS": "64"}
 WHOLE = {"CALYX_SCHEDULER": "stock", "CALYX_PREFILL_CHUNK_TOKENS": "4096"}
 BATCHED = {"CALYX_SCHEDULER": "batched", "CALYX_BATCH_TOKENS": "64"}
-TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.05}
+TOLERANCE = 1e-4
 """Logits lie within ±5. Split and whole models differ in nothing but the order of sums, which depends on the
-processor and on how many tokens are computed at once; with AVX-512 the difference was measured as 0."""
+processor and on how many tokens are computed at once."""
 
 
 @contextmanager
@@ -60,7 +66,7 @@ def test_float32_gives_the_text_and_the_logits_of_plain_transformers(
             logits = logits_along(client, text)
 
             assert logits.argmax(-1).tolist() == text.tokens
-            torch.testing.assert_close(logits, text.logits, rtol=0, atol=TOLERANCE[torch.float32])
+            torch.testing.assert_close(logits, text.logits, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("quantization", ["int8", "nf4"])
@@ -79,11 +85,11 @@ def test_fewer_bits_give_the_text_and_the_logits_of_the_same_layers_in_plain_tra
         logits = logits_along(client, text)
 
     assert logits.argmax(-1).tolist() == text.tokens
-    torch.testing.assert_close(logits, text.logits, rtol=0, atol=TOLERANCE[torch.float32])
+    torch.testing.assert_close(logits, text.logits, rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("scheduler", ["stock", "batched"])
-def test_bfloat16_stays_within_its_rounding_of_plain_transformers(swarm: Swarm, scheduler: str) -> None:
+def test_bfloat16_rounds_no_more_than_plain_transformers_does(swarm: Swarm, scheduler: str) -> None:
     model = "tiny/llama-sharded"
     how = {"CALYX_SCHEDULER": scheduler, "CALYX_PREFILL_CHUNK_TOKENS": "64"}
 
@@ -91,4 +97,11 @@ def test_bfloat16_stays_within_its_rounding_of_plain_transformers(swarm: Swarm, 
         for text in texts(swarm, model, torch.bfloat16):
             logits = logits_along(client, text)
 
-            torch.testing.assert_close(logits, text.logits, rtol=0, atol=TOLERANCE[torch.bfloat16])
+            exact = logits_without_rounding(swarm.models / model, text, torch.bfloat16)
+
+            assert root_mean_square(logits - exact) <= 1.25 * root_mean_square(text.logits - exact)
+
+
+def root_mean_square(errors: torch.Tensor) -> float:
+    """Steady where the largest error is not: that one doubles from processor to processor, this one moves by 6 %."""
+    return errors.square().mean().sqrt().item()

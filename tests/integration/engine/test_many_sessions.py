@@ -2,7 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 
-from services.swarm.model import SwarmModel
+from tests.blocking_client import BlockingClient
 from tests.integration.engine.reference import Text, continue_greedily, plain_transformers
 from tests.swarm_processes import Swarm, until_served
 
@@ -11,7 +11,7 @@ NEW = 24
 SECONDS = 300
 
 
-def follow(client: SwarmModel, text: Text) -> list[int]:
+def follow(client: BlockingClient, text: Text) -> list[int]:
     """Return the greedy tokens that the swarm makes after the text's prompt."""
     session = client.open_session(text.length)
     try:
@@ -21,7 +21,7 @@ def follow(client: SwarmModel, text: Text) -> list[int]:
         session.close()
 
 
-def leave_soon(client: SwarmModel, text: Text) -> None:
+def leave_soon(client: BlockingClient, text: Text) -> None:
     """Take a few steps beside the others and go without finishing."""
     session = client.open_session(text.length)
     session.step(text.prompt)
