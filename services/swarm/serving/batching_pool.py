@@ -21,6 +21,8 @@ from services.swarm.serving.usage import Usage
 
 _MAX_PATIENCE = 0.5
 """The most seconds that a tick waits for others, however slow ticks are."""
+_LOOKS_EVERY = 0.005
+"""Seconds after which it looks whether those it waits for have closed their sessions."""
 
 
 class BatchingPool(BytesTaskPool):
@@ -36,6 +38,7 @@ class BatchingPool(BytesTaskPool):
         usage: is told what has run.
         max_task_tokens: the most tokens that one task may bring.
         device: where the blocks run.
+        first: whether the span begins with the model's first block.
     """
 
     def __init__(
@@ -46,11 +49,13 @@ class BatchingPool(BytesTaskPool):
         *,
         max_task_tokens: int,
         device: torch.device,
+        first: bool,
     ) -> None:
         super().__init__(self._tick, max_batch_size=max_task_tokens, device=device, name="batched_inference")
         self._numbers = {uid: number for number, uid in enumerate(backends)}
         self._one_by_one = _MergedInferenceStep(backends)
-        self._scheduler, self._gathering, self._usage = scheduler, Gathering(), usage
+        self._scheduler, self._usage = scheduler, usage
+        self._gathering = Gathering(scheduler.is_open, first=first)
         self._tasks: dict[Step, Task] = {}
         self._ticks = 0
         self._answers: dict[int, list[tuple[Task, Any]]] = {}
@@ -71,11 +76,13 @@ class BatchingPool(BytesTaskPool):
         # a prompt has still to run anyway
         until = time.monotonic() + (0.0 if unfinished else _MAX_PATIENCE)
         while True:
+            self._scheduler.catch_up()
+            left = min(until - time.monotonic(), self._gathering.patience())
             try:
-                left = min(until - time.monotonic(), self._gathering.patience())
-                self._take(self._ordered_tasks.get(block=left > 0, timeout=max(left, 0.0)))
+                self._take(self._ordered_tasks.get(block=left > 0, timeout=min(max(left, 0.0), _LOOKS_EVERY)))
             except queue.Empty:
-                break
+                if left <= 0:
+                    break
         self._ticks += 1
         return self._ticks, [self._ticks]
 
@@ -121,7 +128,7 @@ class BatchingPool(BytesTaskPool):
         self._answers[number] = [(self._tasks.pop(step), _portable(outcome)) for step, outcome in ended]
         seconds = time.monotonic() - start
         self._scheduler.pace.ticked(self._scheduler.ran, seconds)
-        self._gathering.ticked(seconds, self._scheduler.pace.least)
+        self._gathering.ticked(seconds)
         self._usage.batches += 1
         for step, outcome in ended:
             self.batch_receiver.recv()

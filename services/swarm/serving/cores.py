@@ -1,7 +1,8 @@
-"""How many cores a tick computes on: one is left to those who bring steps and take answers, while there are several.
+"""How many cores a tick computes on: all, or one less while steps of other sessions are on their way.
 
 A batch of single tokens waits for weights to come from memory more than it computes, so a core fewer makes it hardly
 slower; handlers, libp2p's daemon and often a client on the same machine then work beside it instead of in its place.
+Where all sessions are in the batch, nobody else has anything to do.
 """
 
 from collections import deque
@@ -27,8 +28,8 @@ class Cores:
 
     def suit(self, batch: Mapping[Hashable, int]) -> None:
         """Let the next batch have the cores that it needs, given how many tokens each session runs in it."""
+        leaves_one = max(batch.values()) == 1 and not batch.keys() >= set(self._lately)
         self._lately.extend(batch)
-        leaves_one = len(set(self._lately)) > 1 and max(batch.values()) == 1
         wanted = max(1, self._all - leaves_one)
         if self._chooses and wanted != torch.get_num_threads():
             torch.set_num_threads(wanted)

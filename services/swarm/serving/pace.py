@@ -43,11 +43,6 @@ class Pace:
         lowest, highest = self.budget / _LARGEST_CHANGE, self.budget * _LARGEST_CHANGE
         self.budget = min(max(round(min(max(wanted, lowest), highest)), _FEWEST), self._most)
 
-    @property
-    def least(self) -> float:
-        """Return the seconds that a tick takes which has few tokens."""
-        return min((median(seconds for _, seconds in ticks) for ticks in self._seen.values()), default=0.0)
-
     def _fitting(self) -> float:
         """Return how many tokens pass in time, by a line through the medians of small and large ticks."""
         sizes = [median(tokens for tokens, _ in ticks) for ticks in self._seen.values()]

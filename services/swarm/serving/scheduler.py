@@ -105,6 +105,14 @@ class Scheduler:
         """Return how many steps have not come to their end."""
         return len(self._waiting) + len(self._served)
 
+    def catch_up(self) -> None:
+        """Learn which sessions were opened and closed since the last tick."""
+        self._arena.catch_up()
+
+    def is_open(self, session: int) -> bool:
+        """Tell whether the session with this first handle has not been closed, as far as is known."""
+        return self._arena.holds(session)
+
     def submit(self, step: Step) -> None:
         """Let a step wait for the next tick."""
         self._waiting.append(step)
@@ -112,7 +120,7 @@ class Scheduler:
     def tick(self) -> list[Answer]:
         """Run one batch, and return the steps that have ended with it."""
         self.ran = 0
-        self._arena.catch_up()
+        self.catch_up()
         answers = self._give_up_closed()
         waiting = [*self._waiting, *self._served]
         if not waiting:

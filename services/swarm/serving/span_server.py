@@ -189,6 +189,7 @@ class SpanServer:
                 self._usage,
                 max_task_tokens=options.max_session_tokens,
                 device=options.device,
+                first=self.span.start == 0,
             ),
         )
         return True

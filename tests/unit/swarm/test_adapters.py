@@ -224,7 +224,9 @@ def test_an_adapter_that_was_not_loaded_is_refused_with_those_that_were(parts: P
 
 def test_a_task_runs_with_the_adapter_of_its_request(server: Server, parts: Parts) -> None:
     backends = {f"model.{index}": backend_of(parts, index) for index in ALL}
-    pool = BatchingPool(backends, server.scheduler, Usage(len(ALL)), max_task_tokens=64, device=CPU)
+    pool = BatchingPool(
+        backends, server.scheduler, Usage(len(ALL)), max_task_tokens=64, device=CPU, first=True
+    )
     hidden = torch.randn(1, 5, HIDDEN)
     futures: dict[str | None, Future[list[torch.Tensor]]] = {adapter: Future() for adapter in (POET, None)}
     for number, (adapter, future) in enumerate(futures.items()):

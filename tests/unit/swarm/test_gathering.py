@@ -1,8 +1,10 @@
-"""A tick waits for sessions that come back fast, and for no others."""
+"""A tick waits for sessions that come back together, and not for those who would hold the others up."""
 
 import pytest
 
 from services.swarm.serving.gathering import Gathering
+
+TICK = 0.1
 
 
 class Clock:
@@ -20,16 +22,30 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def gathering(clock: Clock) -> Gathering:
-    made = Gathering(clock)
-    made.ticked(1.0, least=0.5)
+def closed() -> set[int]:
+    return set()
+
+
+def make_gathering(clock: Clock, closed: set[int], *, first: bool) -> Gathering:
+    made = Gathering(lambda session: session not in closed, first=first, clock=clock)
+    made.ticked(TICK)
     return made
 
 
-def be_away(gathering: Gathering, clock: Clock, session: int, seconds: float) -> None:
-    gathering.answered(session)
-    clock.now += seconds
-    gathering.came(session)
+@pytest.fixture
+def gathering(clock: Clock, closed: set[int]) -> Gathering:
+    return make_gathering(clock, closed, first=True)
+
+
+def come_back(gathering: Gathering, clock: Clock, after: dict[int, float], times: int = 20) -> None:
+    """Answer these sessions together, let each come back after so many seconds, and do that so many times."""
+    for _ in range(times):
+        answered = clock.now
+        for session in after:
+            gathering.answered(session)
+        for session, seconds in sorted(after.items(), key=lambda one: one[1]):
+            clock.now = answered + seconds
+            gathering.came(session)
 
 
 def test_nobody_is_waited_for_before_anybody_came_back(gathering: Gathering) -> None:
@@ -38,56 +54,113 @@ def test_nobody_is_waited_for_before_anybody_came_back(gathering: Gathering) -> 
     assert gathering.patience() == 0
 
 
-def test_sessions_that_come_back_fast_are_waited_for(gathering: Gathering, clock: Clock) -> None:
-    be_away(gathering, clock, 1, 0.1)
+def test_sessions_that_come_back_together_are_waited_for(gathering: Gathering, clock: Clock) -> None:
+    come_back(gathering, clock, {1: 0.10, 2: 0.14})
+    gathering.answered(1)
     gathering.answered(2)
+    clock.now += 0.10
+    gathering.came(1)
 
-    assert gathering.patience() == pytest.approx(0.2)
+    assert gathering.patience() == pytest.approx(0.04, abs=0.001)
 
 
 def test_nobody_is_waited_for_when_all_are_back(gathering: Gathering, clock: Clock) -> None:
-    be_away(gathering, clock, 1, 0.1)
+    come_back(gathering, clock, {1: 0.1, 2: 0.1})
 
     assert gathering.patience() == 0
 
 
-def test_who_does_not_come_back_is_given_up(gathering: Gathering, clock: Clock) -> None:
-    be_away(gathering, clock, 1, 0.1)
+def test_groups_that_take_turns_become_one(gathering: Gathering, clock: Clock) -> None:
+    come_back(gathering, clock, {1: 0.3, 2: 0.3})
     gathering.answered(2)
-    clock.now += 0.15
-    assert gathering.patience() == pytest.approx(0.05)
-    clock.now += 0.06
-
-    assert gathering.patience() == 0
-
-
-def test_slow_clients_are_not_waited_for(gathering: Gathering, clock: Clock) -> None:
-    be_away(gathering, clock, 1, 60.0)
+    clock.now += 0.1
     gathering.answered(1)
+    clock.now += 0.2
+    gathering.came(2)
+
+    assert gathering.patience() == pytest.approx(0.1, abs=0.001)
+
+
+def test_who_is_late_is_waited_for_as_long_as_usual_times_vary(gathering: Gathering, clock: Clock) -> None:
+    come_back(gathering, clock, {1: 0.10, 2: 0.10})
+    come_back(gathering, clock, {1: 0.10, 2: 0.16}, times=1)
+    for session in (1, 2):
+        gathering.answered(session)
+    clock.now += 0.12
+    gathering.came(1)
+    assert 0 < gathering.patience() < TICK
+    clock.now += gathering.patience()
 
     assert gathering.patience() == 0
 
 
-def test_who_is_back_later_than_a_small_tick_would_end_is_not_waited_for(
-    gathering: Gathering, clock: Clock
-) -> None:
-    be_away(gathering, clock, 1, 0.6)
-    gathering.answered(2)
+def test_what_held_one_up_is_taken_to_hold_up_all(gathering: Gathering, clock: Clock) -> None:
+    come_back(gathering, clock, {1: 0.10, 2: 0.12})
+    for session in (1, 2):
+        gathering.answered(session)
+    clock.now += 0.5
+    gathering.came(1)
+
+    assert gathering.patience() == pytest.approx(0.02, abs=0.001)
+
+
+def test_a_slow_client_does_not_hold_up_fast_ones(gathering: Gathering, clock: Clock) -> None:
+    come_back(gathering, clock, {1: 0.1, 2: 0.25})
+    for session in (1, 2):
+        gathering.answered(session)
+    clock.now += 0.1
+    gathering.came(1)
 
     assert gathering.patience() == 0
 
 
-def test_waiting_never_takes_longer_than_a_small_tick(gathering: Gathering, clock: Clock) -> None:
-    be_away(gathering, clock, 1, 0.4)
-    gathering.answered(2)
+def test_a_client_that_thinks_for_minutes_is_not_waited_for(gathering: Gathering, clock: Clock) -> None:
+    come_back(gathering, clock, {1: 50.0, 2: 50.0}, times=3)
+    for session in (1, 2):
+        gathering.answered(session)
+    clock.now += 48.0
+    gathering.came(1)
 
-    assert gathering.patience() == pytest.approx(0.5)
+    assert gathering.patience() == 0
 
 
-def test_one_slow_client_among_fast_ones_changes_little(gathering: Gathering, clock: Clock) -> None:
-    for _ in range(20):
-        be_away(gathering, clock, 1, 0.01)
-    be_away(gathering, clock, 2, 60.0)
-    gathering.answered(1)
-
+def test_who_has_gone_is_not_waited_for(gathering: Gathering, clock: Clock, closed: set[int]) -> None:
+    come_back(gathering, clock, {1: 0.1, 2: 0.1})
+    for session in (1, 2):
+        gathering.answered(session)
+    clock.now += 0.09
+    gathering.came(1)
     assert gathering.patience() > 0
+    closed.add(2)
+
+    assert gathering.patience() == 0
+
+
+def test_who_comes_new_is_taken_for_one_like_the_others(gathering: Gathering, clock: Clock) -> None:
+    come_back(gathering, clock, {1: 0.1})
+    for session in (1, 2):
+        gathering.answered(session)
+    clock.now += 0.08
+    gathering.came(1)
+
+    assert gathering.patience() == pytest.approx(0.02, abs=0.001)
+
+
+def test_behind_other_servers_only_those_are_waited_for_who_are_back_within_a_tick(
+    clock: Clock, closed: set[int]
+) -> None:
+    behind = make_gathering(clock, closed, first=False)
+    come_back(behind, clock, {1: 0.3, 2: 0.3})
+    behind.answered(1)
+    clock.now += 0.15
+    behind.answered(2)
+    clock.now += 0.15
+    behind.came(1)
+    assert behind.patience() == 0
+    come_back(behind, clock, {1: 0.30, 2: 0.35})
+    for session in (1, 2):
+        behind.answered(session)
+    clock.now += 0.3
+    behind.came(1)
+
+    assert behind.patience() > 0
