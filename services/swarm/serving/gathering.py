@@ -17,8 +17,8 @@ _LATE = 2.0
 """Spreads after the usual time, but no more than a tick; who is not back then is waited for no longer."""
 _SOON = 8.0
 """Ticks; who is not expected before is not waited for."""
-_SOON_BEHIND_OTHERS = 1.0
-"""The same where steps come from other servers."""
+_VERY_SOON = 1.0
+"""The same where steps come from other servers, or where somebody waits for a first token."""
 _FORGOTTEN = 60.0
 """Seconds."""
 
@@ -70,7 +70,8 @@ class Gathering:
         self, is_open: Callable[[int], bool], *, first: bool, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._is_open, self._clock = is_open, clock
-        self._soon = _SOON if first else _SOON_BEHIND_OTHERS
+        self._soon = _SOON if first else _VERY_SOON
+        self._somebody_new = False
         self._sessions: dict[int, _Turns] = {}
         self._tick = 0.0
         self._usual = math.inf
@@ -89,9 +90,12 @@ class Gathering:
             self._delay = max(0.0, now - turns.expected)
             turns.came(now)
             self._usual = turns.usual
+        if turns is None:
+            self._somebody_new, self._awaited = True, None
 
     def ticked(self, seconds: float) -> None:
         """Note how long a tick took."""
+        self._somebody_new = False
         self._tick += (seconds - self._tick) * (_NEWEST if self._tick else 1.0)
 
     def answered(self, session: int) -> None:
@@ -119,13 +123,11 @@ class Gathering:
             turns.usual for session, turns in self._sessions.items() if until.get(session, math.inf) > now
         ]
         longest = min(here_or_soon, default=0.0) + self._tick
+        soon = now + self._tick * (_VERY_SOON if self._somebody_new else self._soon)
         return {
             session: until[session]
             for session, turns in self._sessions.items()
-            if turns.away
-            and until[session] > now
-            and turns.usual <= longest
-            and turns.expected <= now + self._soon * self._tick
+            if turns.away and until[session] > now and turns.usual <= longest and turns.expected <= soon
         }
 
     def _until(self, turns: _Turns, now: float) -> float:

@@ -146,6 +146,23 @@ def test_who_comes_new_is_taken_for_one_like_the_others(gathering: Gathering, cl
     assert gathering.patience() == pytest.approx(0.02, abs=0.001)
 
 
+def test_a_first_token_does_not_wait_for_those_who_are_back_much_later(
+    gathering: Gathering, clock: Clock
+) -> None:
+    come_back(gathering, clock, {1: 0.3, 2: 0.3})
+    for session in (1, 2):
+        gathering.answered(session)
+    clock.now += 0.01
+    gathering.came(3)
+    assert gathering.patience() == 0
+    clock.now += 0.25
+    gathering.ticked(TICK)
+    gathering.answered(3)
+    gathering.came(4)
+
+    assert gathering.patience() == pytest.approx(0.04, abs=0.001)
+
+
 def test_behind_other_servers_only_those_are_waited_for_who_are_back_within_a_tick(
     clock: Clock, closed: set[int]
 ) -> None:
