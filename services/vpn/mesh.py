@@ -95,6 +95,7 @@ class MeshTunnel:
         self._place: tuple[Membership, AuthorityClient] | None = None
         self._refusal: PutOut | None = None
         self._next_heartbeat = 0.0
+        self._told: str | None = None
         self._last_echo: float | None = None
 
     def check(self) -> str:
@@ -105,9 +106,10 @@ class MeshTunnel:
             PutOut: the pool has put this node out.
         """
         member, authority = self._place or self._enter()
-        if (now := self._outside.clock()) >= self._next_heartbeat:
-            self._next_heartbeat = now + HEARTBEAT_PERIOD
-            member = self._ask(authority, member)
+        now, state = self._outside.clock(), self._state()
+        if now >= self._next_heartbeat or state != self._told:
+            self._next_heartbeat, self._told = now + HEARTBEAT_PERIOD, state
+            member = self._ask(authority, member, state)
         if self._refusal is not None:
             raise self._refusal
         self._nebula.ensure()
@@ -127,9 +129,9 @@ class MeshTunnel:
         self._place = member, self._outside.connect(member)
         return self._place
 
-    def _ask(self, authority: AuthorityClient, member: Membership) -> Membership:
+    def _ask(self, authority: AuthorityClient, member: Membership, state: str) -> Membership:
         try:
-            standing = authority.heartbeat(member, self._state(), endpoint=self._own_endpoint)
+            standing = authority.heartbeat(member, state, endpoint=self._own_endpoint)
             news = member.with_standing(standing)
             if standing.renew:
                 fresh = authority.renew(member, self._folder.read(PUBLIC_KEY))

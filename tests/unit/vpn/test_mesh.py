@@ -76,6 +76,7 @@ class Node:
         self.authority = FakeAuthority()
         self.programs: list[FakeProgram] = []
         self.now = 1000.0
+        self.state = "running"
         self.milliseconds: float | None = 0.5
         self.enrol: Callable[[], Membership] = member
         self.tunnel = MeshTunnel(
@@ -87,7 +88,7 @@ class Node:
                 self.certificates,
             ),
             enrol=self._enrol,
-            state=lambda: "running",
+            state=lambda: self.state,
             own_endpoint=own_endpoint,
             outside=Outside(
                 connect=lambda _: self.authority,  # type: ignore[arg-type, return-value]
@@ -186,6 +187,17 @@ def test_the_authority_is_asked_now_and_then_and_hears_what_the_node_does(node: 
 
     node.check_later()
     assert node.authority.heartbeats == ["running", "running"]
+
+
+def test_what_a_node_does_is_told_as_soon_as_it_changes(node: Node) -> None:
+    node.state = "paused"
+    node.tunnel.check()
+    node.now += 1.0
+    node.state = "running"
+    node.tunnel.check()
+    node.tunnel.check()
+
+    assert node.authority.heartbeats == ["paused", "running"]
 
 
 def test_a_revocation_reaches_nebula(node: Node) -> None:

@@ -279,4 +279,8 @@ def test_who_stops_is_gone_and_may_come_back(mesh: Mesh, guest: Machine) -> None
     assert "this machine is in no pool" in guest.calyx("stop").error
 
     guest.done("join", mesh.invite(), "--name", "guest", "--block-indices", "0:2", "--yes")
-    assert mesh.states()["guest"] == "running"
+
+    def is_back() -> None:
+        assert mesh.states()["guest"] == "running"
+
+    eventually(is_back)
