@@ -17,8 +17,9 @@ _LOCKS = (
 
 
 def prepare(root: Path) -> None:
-    """Make the environment if it is not there yet."""
+    """Make the environment and the operators for its CPU if they are not there yet."""
     subprocess.run([root / "scripts" / "venv", _ENVIRONMENT, *_LOCKS], cwd=root, check=True)
+    subprocess.run([root / "scripts" / "kernels"], check=True)
 
 
 def run(

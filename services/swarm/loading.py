@@ -62,12 +62,20 @@ def load_block(
     index: int,
     inputs: LayerInputs,
     *,
-    dtype: torch.dtype,
-    device: torch.device,
     quantization: Quantization = "none",
     adapters: Iterable[Adapter] = (),
+    prepacked: bool = True,
 ) -> DecoderBlock:
     """Load decoder layer ``index``, what adapters have for it, and nothing else.
+
+    Args:
+        files: where the weights are.
+        anatomy: the model's parts.
+        index: the layer's number in the model.
+        inputs: shared by all blocks of a server; its type and device are theirs.
+        quantization: how linear layers keep their weights.
+        adapters: the LoRA adapters that may be chosen.
+        prepacked: whether weights that are not quantized are laid out for the device's products.
 
     Raises:
         Broken: weights are missing, of another shape or unreadable.
@@ -82,17 +90,17 @@ def load_block(
 
     weights = files.weights(lambda name: anatomy.block_of(name) == index)
     model = _load_exactly(
-        _only(anatomy.base_class, build), anatomy, weights, dtype, f"block {index} of {files.name}"
+        _only(anatomy.base_class, build), anatomy, weights, inputs.dtype, f"block {index} of {files.name}"
     )
-    layer = getattr(model, anatomy.layers_name)[str(index)].to(device)
-    if quantization == "none":
+    layer = getattr(model, anatomy.layers_name)[str(index)].to(inputs.device)
+    if quantization == "none" and prepacked:
         prepack(layer)
-    else:
-        quantize(layer, quantization, device)
+    elif quantization != "none":
+        quantize(layer, quantization, inputs.device)
     _let_go_of_file(layer)
     block = DecoderBlock(anatomy, index, layer, inputs)
     for adapter in adapters:
-        block.adapters.add(adapter.name, adapter.config, adapter.weights(index), dtype)
+        block.adapters.add(adapter.name, adapter.config, adapter.weights(index), inputs.dtype)
     return block
 
 

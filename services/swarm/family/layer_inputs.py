@@ -37,6 +37,7 @@ class LayerInputs:
             dtype,
             device,
         )
+        self.dtype, self.device = dtype, device
         self._cache_name, self._exact_length = anatomy.contract.cache_name, anatomy.exact_length
         self._step: tuple[int, torch.Size, bool] | None = None
         self._inputs: list[dict[str, Any]] = []

@@ -39,8 +39,28 @@ class PrepackedLinear(nn.Linear):
         padded = functional.pad(inputs.reshape(rows, self.in_features), (0, 0, 0, more))
         return self._product(padded)[:rows].view(*inputs.shape[:-1], self.out_features)
 
-    def _product(self, inputs: torch.Tensor) -> torch.Tensor:
-        outputs: torch.Tensor = _OPERATORS._linear_pointwise(inputs, self.weight, self.bias, "none", [], "")
+    def _product(self, inputs: torch.Tensor, activation: str = "none") -> torch.Tensor:
+        outputs: torch.Tensor = _OPERATORS._linear_pointwise(
+            inputs, self.weight, self.bias, activation, [], ""
+        )
+        return outputs
+
+    def silu(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return what ``silu`` makes of the outputs [rows, outputs] for [rows, inputs]; no gradients."""
+        return self._product(inputs, "swish")
+
+    def plus(self, inputs: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """Return the sum of ``other`` and the outputs, both [rows, outputs]; no gradients."""
+        return self._with(inputs, other, "add")
+
+    def times(self, inputs: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        """Return ``other`` times the outputs, both [rows, outputs], number by number; no gradients."""
+        return self._with(inputs, other, "mul")
+
+    def _with(self, inputs: torch.Tensor, other: torch.Tensor, what: str) -> torch.Tensor:
+        outputs: torch.Tensor = _OPERATORS._linear_pointwise.binary(
+            inputs, other, self.weight, self.bias, what
+        )
         return outputs
 
 

@@ -3,7 +3,8 @@
 All tokens lie one behind the other in one row, as if they were one text: norms, linear layers and experts neither
 know nor care whose they are. Attention alone does, so the layers' own attention modules are given a function of ours
 (transformers' seam for this is ``AttentionInterface``), which looks from each session's tokens at that session's
-keys. What an architecture has of its own there it says to that function: scale, window, soft-cap.
+keys. What an architecture has of its own there it says to that function: scale, window, soft-cap. Layers of the
+commonest kind run as ``fused.py`` has them, on a CPU and without an adapter.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,12 +13,21 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional
 
+from services.swarm import kernels
 from services.swarm.family.block import DecoderBlock
-from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.family.examination import NONSENSE
+from services.swarm.family.layer_inputs import LayerInputs, NotPackable
+from services.swarm.family.prepacked import rows_computed
 from services.swarm.serving import attention
+from services.swarm.serving.fused import FusedLayer, NotFusable
 from services.swarm.serving.groups import GROUP_TOKENS, groups
+from services.swarm.serving.nearness import near
 from services.swarm.serving.pieces import Batch, Piece
+
+_FAR = 1_000_000
+"""Tokens; more than any model's positions."""
 
 
 class PackedSpan:
@@ -43,6 +53,9 @@ class PackedSpan:
         self._blocks, self._inputs, self._invariant = blocks, inputs, invariant
         self._keys, self._values = keys, values
         self._configs = _configs_of(blocks)
+        self._fused = (
+            [self._fuse(block) for block in blocks] if kernels.compute(keys) else [None] * len(blocks)
+        )
 
     @torch.inference_mode()
     def run(
@@ -62,29 +75,75 @@ class PackedSpan:
         for index in blocks:
             self._blocks[index].adapters.choose(adapter)
         if not self._invariant:
-            return self._run(hidden_states, pieces, blocks)
+            tokens = len(hidden_states)
+            rows = rows_computed(tokens) if any(self._fused) else tokens
+            return self._run_filled_up(hidden_states, pieces, blocks, adapter, rows)
         output = torch.empty_like(hidden_states)
         for group in groups(pieces):
-            rows = list(group.rows)
-            padded = hidden_states.new_zeros(GROUP_TOKENS, hidden_states.shape[1])
-            padded[: len(rows)] = hidden_states[rows]
-            nobody = Piece(self._keys.shape[1] - GROUP_TOKENS, 0, GROUP_TOKENS - len(rows))
-            everybody = (*group.pieces, nobody) if nobody.tokens else group.pieces
-            output[rows] = self._run(padded, everybody, blocks)[: len(rows)]
+            own = list(group.rows)
+            output[own] = self._run_filled_up(hidden_states[own], group.pieces, blocks, adapter, GROUP_TOKENS)
         return output
 
-    def _run(self, hidden_states: torch.Tensor, pieces: Sequence[Piece], blocks: range) -> torch.Tensor:
-        batch = Batch(pieces, hidden_states.dtype, hidden_states.device, copies_keys=not self._invariant)
-        hidden = hidden_states[None]
-        given = self._inputs.packed(hidden, batch.positions)
+    def _run_filled_up(
+        self, hidden_states: torch.Tensor, pieces: Sequence[Piece], blocks: range, adapter: str, rows: int
+    ) -> torch.Tensor:
+        """Run so many rows, of which the last are nobody's; return those that are somebody's."""
+        tokens = len(hidden_states)
+        nobody = Piece(self._keys.shape[1] - GROUP_TOKENS, 0, 1)
+        batch = Batch(
+            [*pieces, *[nobody] * (rows - tokens)],
+            hidden_states.dtype,
+            hidden_states.device,
+            copies_keys=not self._invariant,
+        )
+        filled = functional.pad(hidden_states, (0, 0, 0, rows - tokens))
+        return self._run(filled, batch, blocks, adapter)[:tokens]
+
+    def _run(self, hidden: torch.Tensor, batch: Batch, blocks: range, adapter: str) -> torch.Tensor:
+        given = self._inputs.packed(hidden[None], batch.positions)
+        for number, index in enumerate(blocks):
+            block, fused = self._blocks[index], None if adapter else self._fused[index]
+            cache = attention.PackedCache(self._keys[number], self._values[number], batch)
+            if fused is not None:
+                hidden = fused.run(hidden, given[block.index], cache)
+            else:
+                hidden = self._run_as_it_is(block, hidden, given[block.index], cache)
+        return hidden
+
+    def _run_as_it_is(
+        self, block: DecoderBlock, hidden: torch.Tensor, given: dict[str, Any], cache: attention.PackedCache
+    ) -> torch.Tensor:
+        arguments = given | {block.anatomy.contract.cache_name: cache, "packed": cache}
         with self._packed_attention():
-            for number, index in enumerate(blocks):
-                block = self._blocks[index]
-                cache = attention.PackedCache(self._keys[number], self._values[number], batch)
-                arguments = given[block.index] | {block.anatomy.contract.cache_name: cache, "packed": cache}
-                output = block.layer(hidden, **arguments)
-                hidden = output[0] if isinstance(output, tuple) else output
-        return hidden[0]
+            output = block.layer(hidden[None], **arguments)
+        result: torch.Tensor = output[0] if isinstance(output, tuple) else output
+        return result[0]
+
+    @torch.inference_mode()
+    def _fuse(self, block: DecoderBlock) -> FusedLayer | None:
+        """Return the layer as a fused one, if that computes the same."""
+        numbers = torch.Generator().manual_seed(0)
+        keys, values, hidden = (
+            torch.randn(size, generator=numbers).to(self._keys.dtype)
+            for size in (
+                (20, *self._keys.shape[2:]),
+                (20, *self._values.shape[2:]),
+                (4, block.config.hidden_size),
+            )
+        )
+        batch = Batch([Piece(0, 6, 3), Piece(12, 7, 1)], hidden.dtype, hidden.device)
+        cache, other = (attention.PackedCache(keys.clone(), values.clone(), batch) for _ in range(2))
+        try:
+            given = self._inputs.packed(hidden[None], batch.positions)[block.index]
+            expected = self._run_as_it_is(block, hidden, _far_away(given), cache)
+            if cache.rules is None:
+                return None
+            fused = FusedLayer(block.layer, cache.rules)
+            result = fused.run(hidden, given, other)
+        except (NotFusable, NotPackable, *NONSENSE):
+            return None
+        same = near(result, expected) and near(other.keys, cache.keys) and near(other.values, cache.values)
+        return fused if same else None
 
     @contextmanager
     def _packed_attention(self) -> Iterator[None]:
@@ -96,6 +155,19 @@ class PackedSpan:
         finally:
             for config, name in zip(self._configs, usual, strict=True):
                 config._attn_implementation = name
+
+
+def _far_away(given: dict[str, Any]) -> dict[str, Any]:
+    """Return a layer's arguments with other positions, but for the embeddings of these.
+
+    A layer that looks at them comes to other results then; near the beginning it might not.
+    """
+    whole = {
+        name: one
+        for name, one in given.items()
+        if isinstance(one, torch.Tensor) and not one.is_floating_point()
+    }
+    return given | {name: one + _FAR for name, one in whole.items()}
 
 
 def _configs_of(blocks: Sequence[nn.Module]) -> list[Any]:

@@ -8,11 +8,10 @@ from services.swarm.family.block import DecoderBlock
 from services.swarm.family.examination import NONSENSE
 from services.swarm.family.layer_inputs import LayerInputs, NotPackable
 from services.swarm.serving.groups import GROUP_TOKENS
+from services.swarm.serving.nearness import near
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.pieces import Piece
 
-_TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
-"""The most that outputs may differ, in parts of their length; a wrong mask or position makes half of it."""
 _TOKENS = 3
 _BEYOND = 8
 """So many tokens more than a window holds are in the past, so that the window matters."""
@@ -52,7 +51,6 @@ def differs_in_batches(
     rows = [tensor[0, : position + _TOKENS].transpose(0, 1)[None] for tensor in (keys, values)]
     pieces = [Piece(position + _TOKENS, _BEYOND, 1), Piece(0, position, _TOKENS)]
     span = PackedSpan(blocks, inputs, keys, values, invariant=invariant)
-    tolerance = max(_TOLERANCE[dtype], _TOLERANCE[torch.bfloat16] if rounded else 0)
     kinds = [
         (number, block, adapter) for number, block in enumerate(blocks) for adapter in block.adapters.names
     ]
@@ -72,7 +70,7 @@ def differs_in_batches(
             return f"block {block.index}: {error!r}"
         if not only.equal(beside):
             return f"block {block.index}: its numbers depend on who runs beside a session"
-        if not (beside - alone).norm() <= tolerance * alone.norm():
+        if not near(beside, alone, rounded=rounded):
             return f"block {block.index} computes something else beside other sessions"
     return None
 

@@ -53,7 +53,22 @@ class Short:
 
 
 Others = Sequence[tuple[int, Piece]]
-"""Pieces whose keys stay where they are, each with the place of its first token in the batch."""
+"""Pieces that attend in a call each, each with the place of its first token in the batch."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which keys each token sees: ``lengths`` of them from ``starts`` on in the arena, both [tokens].
+
+    Attributes:
+        starts: places of the first keys.
+        lengths: 0 for the tokens of others.
+        others: pieces of many tokens, which are better off with matrix products.
+    """
+
+    starts: torch.Tensor
+    lengths: torch.Tensor
+    others: Others
 
 
 class Batch:
@@ -72,6 +87,7 @@ class Batch:
         self.pieces = tuple(pieces)
         self._dtype, self._device, self._copies_keys = dtype, device, copies_keys
         self._divided: dict[tuple[int, int | None], tuple[Short | None, Others]] = {}
+        self._seen: dict[int | None, Seen] = {}
         self._masks: dict[tuple[Piece, int | None], torch.Tensor] = {}
 
     @cached_property
@@ -86,6 +102,28 @@ class Batch:
         starts = [piece.start for piece in self.pieces for _ in range(piece.tokens)]
         return self.positions[0] + torch.tensor(starts, device=self._device)
 
+    @cached_property
+    def _placed(self) -> Others:
+        places = [0, *accumulate(piece.tokens for piece in self.pieces)]
+        return list(zip(places, self.pieces, strict=False))
+
+    def seen(self, window: int | None, few: int) -> Seen:
+        """Return what each token sees.
+
+        Args:
+            window: how many of the last tokens a token sees, itself included; None for all.
+            few: pieces of more tokens are among the others.
+        """
+        if window not in self._seen:
+            ends = self.positions[0] + 1
+            firsts = torch.zeros_like(ends) if window is None else (ends - window).clamp(min=0)
+            others = [(place, piece) for place, piece in self._placed if piece.tokens > few]
+            lengths = ends - firsts
+            for place, piece in others:
+                lengths[place : place + piece.tokens] = 0
+            self._seen[window] = Seen(self.slots - self.positions[0] + firsts, lengths, others)
+        return self._seen[window]
+
     def short_and_others(self, longest: int, window: int | None) -> tuple[Short | None, Others]:
         """Tell single tokens that see ``longest`` keys at most from all others; no less than two are worth copying.
 
@@ -94,19 +132,17 @@ class Batch:
             window: how many of the last tokens a token sees, itself included; None for all.
         """
         if (key := (longest, window)) not in self._divided:
-            places = [0, *accumulate(piece.tokens for piece in self.pieces)]
-            placed = list(zip(places, self.pieces, strict=False))
             short = [
                 (place, piece)
-                for place, piece in placed
+                for place, piece in self._placed
                 if self._copies_keys and piece.tokens == 1 and piece.end - piece.first_key(window) <= longest
             ]
             if len(short) < 2:
-                self._divided[key] = None, placed
+                self._divided[key] = None, self._placed
             else:
                 self._divided[key] = (
                     self._side_by_side(short, window),
-                    [one for one in placed if one not in short],
+                    [one for one in self._placed if one not in short],
                 )
         return self._divided[key]
 

@@ -136,10 +136,9 @@ class SpanServer:
                 model.anatomy,
                 index,
                 inputs,
-                dtype=options.dtype,
-                device=options.device,
                 quantization=options.quantization,
                 adapters=options.adapters,
+                prepacked=options.batched,  # the other scheduler is the reference, with nothing of ours in it
             )
             uid = model.uid(index)
             self._backends[uid] = BlockBackend(

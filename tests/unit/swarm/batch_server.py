@@ -90,6 +90,8 @@ def make_parts(
     dtype: torch.dtype = torch.float32,
     quantization: Quantization = "none",
     adapters: Sequence[str] = (),
+    *,
+    prepacked: bool = True,
 ) -> Parts:
     """Return a tiny model, its blocks, and what prepares their inputs; adapters are looked for in the folder."""
     save_tiny_model(folder / "tiny" / "model", variant)
@@ -103,10 +105,9 @@ def make_parts(
             spec.anatomy,
             index,
             inputs,
-            dtype=dtype,
-            device=CPU,
             quantization=quantization,
             adapters=found,
+            prepacked=prepacked,
         )
         for index in ALL
     ]

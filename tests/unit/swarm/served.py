@@ -47,7 +47,7 @@ class Span:
         self.backends = {
             spec.uid(index): BlockBackend(
                 spec.uid(index),
-                load_block(spec.files, spec.anatomy, index, inputs, dtype=torch.float32, device=CPU),
+                load_block(spec.files, spec.anatomy, index, inputs),
                 hidden_size=spec.anatomy.config.hidden_size,
                 dtype=torch.float32,
                 device=CPU,

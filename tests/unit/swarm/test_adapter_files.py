@@ -56,7 +56,7 @@ def find(folder: Path, name: str = NAME) -> Adapter:
 def load(folder: Path, index: int, adapters: list[Adapter], dtype: torch.dtype) -> Any:
     spec = ModelSpec.find(settings(folder))
     inputs = LayerInputs(spec.anatomy, dtype, CPU)
-    return load_block(spec.files, spec.anatomy, index, inputs, dtype=dtype, device=CPU, adapters=adapters)
+    return load_block(spec.files, spec.anatomy, index, inputs, adapters=adapters)
 
 
 def why(folder: Path) -> str:

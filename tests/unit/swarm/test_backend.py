@@ -36,7 +36,7 @@ def backends(memory: FakeMemory, tmp_path_factory: pytest.TempPathFactory) -> di
     return {
         spec.uid(index): BlockBackend(
             spec.uid(index),
-            load_block(spec.files, spec.anatomy, index, inputs, dtype=torch.float32, device=CPU),
+            load_block(spec.files, spec.anatomy, index, inputs),
             hidden_size=HIDDEN,
             dtype=torch.float32,
             device=CPU,

@@ -41,9 +41,7 @@ def whole(spec: ModelSpec) -> PreTrainedModel:
 
 def load(spec: ModelSpec, index: int, quantization: Quantization = "none") -> DecoderBlock:
     inputs = LayerInputs(spec.anatomy, torch.float32, CPU)
-    return load_block(
-        spec.files, spec.anatomy, index, inputs, dtype=torch.float32, device=CPU, quantization=quantization
-    )
+    return load_block(spec.files, spec.anatomy, index, inputs, quantization=quantization)
 
 
 @pytest.fixture(scope="module")

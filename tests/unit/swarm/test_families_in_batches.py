@@ -29,10 +29,7 @@ def test_batches(tmp_path: Path, variant: str) -> None:
     save_tiny_model(tmp_path / "tiny" / "model", variant)
     spec = ModelSpec.find(SwarmSettings.load(model="tiny/model", models_dir=tmp_path, cache_dir=tmp_path))
     inputs = LayerInputs(spec.anatomy, torch.float32, CPU)
-    blocks = [
-        load_block(spec.files, spec.anatomy, index, inputs, dtype=torch.float32, device=CPU)
-        for index in range(spec.num_blocks)
-    ]
+    blocks = [load_block(spec.files, spec.anatomy, index, inputs) for index in range(spec.num_blocks)]
 
     problem = differs_in_batches(blocks, inputs, torch.float32, CPU)
 

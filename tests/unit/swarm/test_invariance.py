@@ -1,7 +1,6 @@
 """A session's numbers, to the last bit, whoever runs beside it."""
 
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -104,8 +103,7 @@ def test_neighbours_change_no_bit(server: Server, length: int, beside: list[int]
 
 def test_without_groups_neighbours_change_bits(tmp_path: Path) -> None:
     """Or the tests above would prove nothing. In float32 and unpacked; else small layers may come out alike."""
-    with patch("services.swarm.loading.prepack"):
-        _, blocks, inputs = make_parts(tmp_path, "llama")
+    _, blocks, inputs = make_parts(tmp_path, "llama", prepacked=False)
     size = (len(blocks), 100, blocks[0].num_kv_heads, blocks[0].head_size)
     span = PackedSpan(blocks, inputs, torch.empty(size), torch.empty(size))
     hidden = torch.randn(1, HIDDEN, generator=torch.Generator().manual_seed(0))

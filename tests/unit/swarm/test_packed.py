@@ -15,9 +15,12 @@ from transformers import (
     Qwen3Config,
 )
 
+from services.swarm import kernels
 from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.layer_inputs import LayerInputs
+from services.swarm.family.prepacked import prepack
+from services.swarm.serving.groups import GROUP_TOKENS
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.packed_check import differs_in_batches
 from services.swarm.serving.pieces import Piece
@@ -70,11 +73,15 @@ class Ear(torch.nn.Module):
         return self.first[0], self.last[0]
 
 
-def span_of(model: PreTrainedModel) -> tuple[PackedSpan, list[DecoderBlock], LayerInputs]:
+def span_of(
+    model: PreTrainedModel, *, prepacked: bool = False
+) -> tuple[PackedSpan, list[DecoderBlock], LayerInputs]:
+    if prepacked:
+        prepack(model.model.layers)
     anatomy = Anatomy.of(model.config)
     inputs = LayerInputs(anatomy, model.dtype, CPU)
     blocks = [DecoderBlock(anatomy, index, layer, inputs) for index, layer in enumerate(model.model.layers)]
-    size = (LAYERS, 100, blocks[0].num_kv_heads, blocks[0].head_size)
+    size = (LAYERS, 100 + GROUP_TOKENS, blocks[0].num_kv_heads, blocks[0].head_size)
     keys, values = (torch.full(size, float("nan"), dtype=model.dtype) for _ in ("keys", "values"))
     return PackedSpan(blocks, inputs, keys, values), blocks, inputs
 
@@ -87,12 +94,21 @@ def make(config: PreTrainedConfig, dtype: torch.dtype = torch.float32) -> PreTra
     return model.eval()
 
 
+@pytest.fixture(params=["operators of ours", "torch's operators"])
+def _operators(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert kernels.OPERATORS is not None
+    if request.param != "operators of ours":
+        monkeypatch.setattr(kernels, "OPERATORS", None)
+
+
+@pytest.mark.usefixtures("_operators")
+@pytest.mark.parametrize("prepacked", [True, False])
 @pytest.mark.parametrize("what", CONFIGS)
-def test_pieces_of_texts_give_what_the_whole_texts_give(what: str) -> None:
+def test_pieces_of_texts_give_what_the_whole_texts_give(what: str, *, prepacked: bool) -> None:
     model = make(CONFIGS[what])
     ear = Ear(model)
     texts = {0: ear.hear(30), 40: ear.hear(20), 70: ear.hear(25)}
-    span, _, _ = span_of(model)
+    span, _, _ = span_of(model, prepacked=prepacked)
     done = dict.fromkeys(texts, 0)
 
     for lengths in ((12, 1, 3), (1, 10, 1), (10, 1, 1), (1, 1, 15), (6, 7, 5)):

@@ -3,7 +3,6 @@
 import gc
 from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -40,8 +39,7 @@ def nf4_parts(folder: Path) -> Parts:
 
 def llm_int8_parts(folder: Path) -> Parts:
     """A GPU's layers on a CPU, where they compute the same more slowly."""
-    with patch("services.swarm.loading.prepack"):
-        parts = make_parts(folder, "llama-3.1")
+    parts = make_parts(folder, "llama-3.1", prepacked=False)
     for block in parts[1]:
         quantize(block.layer, "int8", torch.device("cuda"))
     return parts
