@@ -66,11 +66,11 @@ class ServerSettings(Section):
     """The most tokens of all sessions that pass through the blocks together with the scheduler ``batched``; a
     longer prompt takes turns with the others."""
 
-    batch_seconds: float = Field(default=0.1, gt=0)
+    batch_seconds: float = Field(default=0.06, gt=0)
     """How long such a passage should take at most, in seconds; on a slow machine fewer tokens pass together, so that
     a long prompt does not stop the others."""
 
-    num_handlers: int = Field(default=4, ge=1, le=64)
+    num_handlers: int = Field(default=2, ge=1, le=64)
     """Processes that receive requests from the network."""
 
     announce_period: float = Field(default=20.0, gt=0)

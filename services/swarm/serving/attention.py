@@ -156,14 +156,14 @@ def _attend_apart(
         rows = slice(place, place + piece.tokens)
         first = piece.first_key(rules.window)
         keys = slice(piece.start + first, piece.start + piece.end)
-        mask = cache.batch.mask(piece, rules.window) if piece.tokens > 1 else None
+        mask = cache.batch.mask(piece, rules.window, group) if piece.tokens > 1 else None
         # Heads that share keys are queries of one head to them: nothing needs to be repeated
         grouped = query[rows].unflatten(1, (kv_heads, group)).permute(1, 2, 0, 3).flatten(1, 2)
         result = _scores_times_values(
             grouped[None],
             cache.keys[None, keys].transpose(1, 2),
             cache.values[None, keys].transpose(1, 2),
-            None if mask is None else mask.repeat(group, 1),
+            mask,
             rules,
         )
         output[rows] = result[0].view(heads, piece.tokens, -1).transpose(0, 1)

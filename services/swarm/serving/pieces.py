@@ -88,7 +88,7 @@ class Batch:
         self._dtype, self._device, self._copies_keys = dtype, device, copies_keys
         self._divided: dict[tuple[int, int | None], tuple[Short | None, Others]] = {}
         self._seen: dict[int | None, Seen] = {}
-        self._masks: dict[tuple[Piece, int | None], torch.Tensor] = {}
+        self._masks: dict[tuple[Piece, int | None, int], torch.Tensor] = {}
 
     @cached_property
     def positions(self) -> torch.Tensor:
@@ -156,9 +156,18 @@ class Batch:
         rows = torch.tensor([place for place, _ in placed])
         return Short(rows.to(self._device), slots.to(self._device), mask[:, None, None].to(self._device))
 
-    def mask(self, piece: Piece, window: int | None) -> torch.Tensor:
-        """Return what is added to a piece's scores, [tokens, keys from its first on]: zero, or minus infinity."""
-        key = (piece, window)
+    def mask(self, piece: Piece, window: int | None, group: int) -> torch.Tensor:
+        """Return what is added to a piece's scores: zero, or minus infinity where a token does not see a key.
+
+        Args:
+            piece: whose tokens.
+            window: how many of the last tokens a token sees, itself included; None for all.
+            group: how many heads share their keys.
+
+        Returns:
+            [group * tokens, keys from the first one on that is seen].
+        """
+        key = (piece, window, group)
         if key not in self._masks:
             queries = torch.arange(piece.position, piece.end, device=self._device)[:, None]
             keys = torch.arange(piece.first_key(window), piece.end, device=self._device)[None]
@@ -166,5 +175,5 @@ class Batch:
             if window is not None:
                 hidden |= keys <= queries - window
             mask = torch.zeros(hidden.shape, dtype=self._dtype, device=self._device)
-            self._masks[key] = mask.masked_fill_(hidden, float("-inf"))
+            self._masks[key] = mask.masked_fill_(hidden, float("-inf")).repeat(group, 1)
         return self._masks[key]

@@ -16,7 +16,8 @@ def share(needs: Sequence[Need], budget: int, chunk: int = 1) -> list[int]:
 
     Single tokens go first, so decoding never waits for a prompt. Then come prompts, the shortest before the others
     and each to its end as far as the budget goes: in equal parts, all of them would end as late as the last. Only the
-    prompt that waits longest has its equal part in any case, so that short ones never keep it waiting for good.
+    prompt that waits longest has its equal part in any case, so that short ones never keep it waiting for good; when
+    it comes to its end, those that do not wait for the next tick, for it would take the longer by their parts.
 
     Args:
         needs: in the order of arrival.
@@ -41,6 +42,8 @@ def share(needs: Sequence[Need], budget: int, chunk: int = 1) -> list[int]:
         more = min(tokens - given[index], min(most, left) // rows)
         given[index] += more
         left -= more * rows
+    if prompts and given[prompts[0]] == needs[prompts[0]].tokens:
+        given = [0 if 1 < need.tokens > some else some for need, some in zip(needs, given, strict=True)]
     if chunk > 1:
         given = [_whole(tokens, need.tokens, chunk) for tokens, need in zip(given, needs, strict=True)]
         given[0] = given[0] or min(chunk, needs[0].tokens)
