@@ -10,7 +10,7 @@ from typing import Any
 from scripts.benchmarks import probes
 from scripts.benchmarks.figures import Figure
 
-_AS_IN_THE_IMAGE = {"GOMP_SPINCOUNT": "20000"}
+_AS_IN_THE_IMAGE = {"GOMP_SPINCOUNT": "8000"}
 """Else threads of servers and client spin for each other's processors."""
 _GOALS = {("batched", "stock"): {1: 1.2, 16: 10.0}, ("batched", "plain"): {1: 0.9, 16: 0.6}}
 _NAMES = {
