@@ -38,6 +38,8 @@ COMPUTING = ThreadPoolExecutor(1, "ends")
 """Where embeddings and heads of all models of this process are computed. OpenMP keeps a team of threads for every
 thread that computes; with more threads than cores GNU's library lets all of them sleep after every product, so a
 second thread would make each step slower for everybody."""
+_TIED_HEAD_BYTES = 512 * 2**20
+"""Up to this size, a head that is tied to the embeddings is kept a second time, for a product in half the time."""
 
 
 class SwarmModel:
@@ -215,7 +217,7 @@ def _token_ids(value: int | list[int] | None) -> frozenset[int]:
 
 def _ends_on_cpu(spec: ModelSpec, dtype: torch.dtype, gap: nn.Module) -> PreTrainedModel:
     ends = load_ends(spec.files, spec.anatomy, dtype=dtype, middle=gap)
-    prepack(ends)
+    prepack(ends, twice=_TIED_HEAD_BYTES)
     return ends
 
 

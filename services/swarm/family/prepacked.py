@@ -82,14 +82,17 @@ def can_be_prepacked(weight: torch.Tensor) -> bool:
     return weight.dtype != torch.bfloat16 or bool(_OPERATORS._is_mkldnn_bf16_supported())
 
 
-def prepack(part: nn.Module) -> None:
+def prepack(part: nn.Module, *, twice: int = 0) -> None:
     """Lay out the weights of the linear layers inside, as far as this processor has a use for it.
 
-    A weight that has other uses stays as it is: a head that is tied to the embeddings would be kept twice.
+    A weight that has other uses must be kept twice, as that of a head which is tied to the embeddings: it stays as it
+    is if it takes more than ``twice`` bytes.
     """
     uses = Counter(id(weight) for module in part.modules() for weight in module.parameters(recurse=False))
     for module in list(part.modules()):
         for name, child in list(module.named_children()):
             # Subclasses compute something else
-            if type(child) is nn.Linear and uses[id(child.weight)] == 1 and can_be_prepacked(child.weight):
+            if type(child) is not nn.Linear or not can_be_prepacked(child.weight):
+                continue
+            if uses[id(child.weight)] == 1 or child.weight.nbytes <= twice:
                 setattr(module, name, PrepackedLinear(child).train(child.training))

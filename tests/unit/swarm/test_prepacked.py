@@ -103,12 +103,16 @@ def test_other_layers_and_types_stay_as_they_are() -> None:
     assert type(layer[2][0]) is PrepackedLinear
 
 
-def test_a_head_that_is_tied_to_the_embeddings_stays_as_it_is() -> None:
+@pytest.mark.parametrize(("twice", "packed"), [(0, False), (8 * 4 * 4 - 1, False), (8 * 4 * 4, True)])
+def test_a_head_that_is_tied_to_the_embeddings_is_kept_twice_if_it_is_small(
+    twice: int, *, packed: bool
+) -> None:
     embeddings, head, other = nn.Embedding(8, 4), nn.Linear(4, 8, bias=False), nn.Linear(4, 4)
     head.weight = embeddings.weight
     layer = nn.ModuleList([embeddings, head, other])
 
-    prepack(layer)
+    prepack(layer, twice=twice)
 
-    assert layer[1] is head
+    assert (type(layer[1]) is PrepackedLinear) == packed
     assert type(layer[2]) is PrepackedLinear
+    assert layer[0].weight is head.weight
