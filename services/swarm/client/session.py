@@ -1,24 +1,17 @@
 """One text in the making, for callers on any event loop."""
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import torch
-from hivemind.moe.client.remote_expert_worker import RemoteExpertWorker
 
 from services.common.errors import InvalidInput, Unavailable
 from services.swarm.client.batches import Batches
 from services.swarm.client.chain import MESSAGE_TOKENS, Chain
+from services.swarm.client.crossing import in_swarm
 from services.swarm.client.ends import Chooser, ToEmbed, ToRead
 from services.swarm.client.routes import AnsweringServer, MissingBlocks
-
-Result = TypeVar("Result")
-
-
-def in_swarm(work: Coroutine[Any, Any, Result]) -> asyncio.Future[Result]:
-    """Run a coroutine on the event loop of hivemind's connections; cancelling the future cancels it."""
-    return asyncio.wrap_future(RemoteExpertWorker.run_coroutine(work, return_future=True))
 
 
 class AsyncSession:
