@@ -9,6 +9,8 @@ from hivemind.p2p import P2P, PeerID
 from hivemind.proto import runtime_pb2
 from petals.server.handler import TransformerConnectionHandler
 
+from services.swarm.bundles import SESSIONS_AT
+
 START_FROM_POSITION = "start_from_position"
 """In a step's metadata, where it starts; in ``rpc_info``, that the server understands it."""
 
@@ -20,10 +22,12 @@ class ServerTerms:
     Attributes:
         compression: of the hidden states on the wire, by hivemind's number.
         goes_back: whether a session may start a step from an earlier position.
+        sessions_at: the handler that sessions are opened at, so that they can step together; None for any.
     """
 
     compression: int
     goes_back: bool
+    sessions_at: str | None = None
 
 
 class Capabilities:
@@ -62,4 +66,9 @@ class Capabilities:
 
 def _terms(info: dict[str, Any]) -> ServerTerms:
     inputs, _ = info["inference_schema"]
-    return ServerTerms(compression=inputs[0].compression, goes_back=bool(info.get(START_FROM_POSITION)))
+    handler = info.get(SESSIONS_AT)
+    return ServerTerms(
+        compression=inputs[0].compression,
+        goes_back=bool(info.get(START_FROM_POSITION)),
+        sessions_at=handler if isinstance(handler, str) else None,
+    )

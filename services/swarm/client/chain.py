@@ -6,6 +6,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import torch
@@ -44,7 +45,7 @@ class Stream(Protocol):
         """Start the next message from an earlier position."""
 
     async def exchange(
-        self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address]
+        self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address], *, pushed: bool
     ) -> torch.Tensor:
         """Send tokens and return what the server's blocks make of them; after any error it is of no use."""
 
@@ -64,6 +65,9 @@ class Routes(Protocol):
 
     def open(self, span: Any, max_length: int) -> Stream:
         """Return a new session of ``max_length`` tokens on a span's server, not connected yet."""
+
+    def pushing_pays(self, span: Any, following: Any) -> bool:
+        """Tell whether a span's server shall send its outputs to the following one's, as well as to here."""
 
     def succeeded(self, span: Any, tokens: int) -> None:
         """A server has answered, for so many tokens."""
@@ -103,6 +107,8 @@ class Chain:
         self._links: list[_Link] = []
         self._histories: dict[int, History] = {0: History()}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._pushed_to = 0
+        """The last link that hears this step's tokens from the one before it."""
         self.position = 0
         """How many tokens the servers hold."""
 
@@ -116,6 +122,7 @@ class Chain:
         """
         end = self.position + hidden.shape[1]
         step_id = str(uuid.uuid4())
+        self._pushed_to = 0
         outputs, index, block = hidden, 0, 0
         try:
             while block < self._routes.num_blocks:
@@ -205,11 +212,13 @@ class Chain:
     async def _catch_up(self, index: int, history: History, step_id: str) -> torch.Tensor:
         link = self._links[index]
         followers = self._followers(index)
+        pushed = 0 < index <= self._pushed_to
+        self._pushed_to = max(self._pushed_to, index + len(followers))
         parts = history.since(link.position).split(MESSAGE_TOKENS, dim=1)
         outputs = []
         for number, part in enumerate(parts):
             name = step_id if len(parts) == 1 else f"{step_id}.{number}"
-            outputs.append(await link.stream.exchange(part, name, followers))
+            outputs.append(await link.stream.exchange(part, name, followers, pushed=pushed))
             link.position += part.shape[1]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
 
@@ -220,10 +229,11 @@ class Chain:
         """
         followers = []
         if 0 < self._links[index].position == self.position:
-            for link in self._links[index + 1 :]:
-                if link.lost or link.position != self.position:
+            for link, following in pairwise(self._links[index:]):
+                pays = self._routes.pushing_pays(link.span, following.span)
+                if following.lost or following.position != self.position or not pays:
                     break
-                followers.append(link.stream.address)
+                followers.append(following.stream.address)
         return followers
 
     def _start_over(self) -> None:

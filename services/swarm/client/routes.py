@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from hivemind.moe.client.remote_expert_worker import RemoteExpertWorker
 from hivemind.p2p import PeerID
 from petals.client.routing import RemoteSequenceManager
 from petals.data_structures import RemoteSpanInfo
 
 from services.common.errors import CalyxError
 from services.swarm.client.capabilities import Capabilities
+from services.swarm.client.lanes import Lanes
 from services.swarm.client.stream import ServerStream
 
 _LOOK_SECONDS = 0.02
@@ -18,6 +20,8 @@ _LOOK_SECONDS = 0.02
 _READ_SECONDS = 30.0
 """How long that may take."""
 
+_PUSH_SECONDS = 0.01
+"""What pushing must save; a busy machine answers pings late too."""
 
 _LONGEST_NAME = 60
 """What a server calls itself is shown to people, and may be a stranger's joke."""
@@ -60,6 +64,9 @@ class PetalsRoutes:
     ) -> None:
         self._sequence, self.count = sequence, count
         self._capabilities = Capabilities(sequence.state.p2p, sequence.config.connect_timeout)
+        self._lanes = Lanes(
+            sequence.state.p2p, sequence.config.connect_timeout, sequence.config.request_timeout
+        )
         with sequence._thread_start_lock:
             if not sequence.is_alive():
                 sequence._thread.start()
@@ -98,10 +105,23 @@ class PetalsRoutes:
             span,
             uids,
             self._capabilities,
+            self._lanes,
             {"max_length": max_length, **metadata},
             connect_timeout=config.connect_timeout,
             answer_timeout=config.request_timeout,
         )
+
+    def pushing_pays(self, span: RemoteSpanInfo, following: RemoteSpanInfo) -> bool:
+        """Tell whether the way from server to server is so much shorter than the one by way of here.
+
+        What servers push comes as one message for each session; what goes from here, in one for all.
+        """
+        pings = self._sequence.ping_aggregator.ping_emas
+        there, back = (pings.get(one.peer_id) for one in (span, following))
+        if there is None or back is None:
+            return True
+        between = (span.server_info.next_pings or {}).get(following.peer_id.to_base58(), 0.0)
+        return bool((there.value + back.value - between) / 2 > _PUSH_SECONDS)
 
     def succeeded(self, span: RemoteSpanInfo, tokens: int) -> None:
         """Forgive a server its earlier failures, and count the tokens that it answered for."""
@@ -118,8 +138,12 @@ class PetalsRoutes:
         self._sequence.update(wait=False)
 
     def close(self) -> None:
-        """Read the DHT no more."""
+        """Read the DHT no more, and end the streams that sessions share."""
+        RemoteExpertWorker.run_coroutine(self._end_lanes())
         self._sequence.shutdown()
+
+    async def _end_lanes(self) -> None:
+        self._lanes.close()
 
     def _others_have_all_without(self, peer: PeerID) -> bool:
         """Leave a server out of what is known, if every block has another one.

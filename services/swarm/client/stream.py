@@ -9,19 +9,17 @@ from typing import Any
 
 import torch
 from hivemind import MSGPackSerializer, deserialize_torch_tensor, serialize_torch_tensor
-from hivemind.p2p import P2P, PeerID
+from hivemind.p2p import P2P
 from hivemind.proto import runtime_pb2
 from petals.data_structures import CHAIN_DELIMITER, RemoteSpanInfo
 from petals.server.handler import TransformerConnectionHandler
 from petals.utils.misc import DUMMY, DUMMY_INT64
 from petals.utils.packaging import pack_args_kwargs
 
+from services.swarm.bundles import BUNDLED_TOKENS, bundles_at, inference_at
 from services.swarm.client.capabilities import START_FROM_POSITION, Capabilities, ServerTerms
-
-LOOK_SECONDS = 1.0
-"""How long an answer may take before we look whether its server is still connected, again and again.
-
-libp2p's daemon does not tell those who wait for an answer that the connection is lost."""
+from services.swarm.client.connected import LOOK_SECONDS, check_connected
+from services.swarm.client.lanes import Lane, Lanes
 
 CLOSE_SECONDS = 3.0
 """How long a server may take to confirm that a session is closed."""
@@ -43,6 +41,7 @@ class ServerStream:
         span: the server and its blocks that are used.
         uids: names of these blocks.
         capabilities: what servers have said of themselves.
+        lanes: streams that sessions share for their steps.
         opening: metadata of the first message.
         connect_timeout: seconds until the server must have taken the connection.
         answer_timeout: seconds until it must have answered a message.
@@ -54,19 +53,24 @@ class ServerStream:
         span: RemoteSpanInfo,
         uids: Sequence[str],
         capabilities: Capabilities,
+        lanes: Lanes,
         opening: dict[str, Any],
         *,
         connect_timeout: float,
         answer_timeout: float,
     ) -> None:
         self._p2p, self._span, self._uids = p2p, span, uids
-        self._capabilities, self._opening = capabilities, opening
+        self._capabilities, self._lanes, self._opening = capabilities, lanes, opening
         self._connect_timeout, self._answer_timeout = connect_timeout, answer_timeout
         self._session_id = str(uuid.uuid4())
         self._requests: asyncio.Queue[Any] = asyncio.Queue()
         self._answers: AsyncIterator[Any] | None = None
         self._terms = ServerTerms(compression=runtime_pb2.CompressionType.NONE, goes_back=False)
-        self._start_from: int | None = None
+        self._lane: Lane | None = None
+        self._position = 0
+        """How many tokens the server holds that are still of use."""
+        self._said = 0
+        """How many it knows of by Petals' messages."""
 
     @property
     def address(self) -> tuple[str, str, int, int]:
@@ -80,10 +84,15 @@ class ServerStream:
 
     def go_back(self, position: int) -> None:
         """Start the next message from an earlier position."""
-        self._start_from = position
+        self._position = position
 
     async def exchange(
-        self, hidden: torch.Tensor, step_id: str, followers: Sequence[tuple[str, str, int, int]]
+        self,
+        hidden: torch.Tensor,
+        step_id: str,
+        followers: Sequence[tuple[str, str, int, int]],
+        *,
+        pushed: bool,
     ) -> torch.Tensor:
         """Send the next tokens [1, tokens, hidden] and return what the server's blocks make of them.
 
@@ -91,17 +100,31 @@ class ServerStream:
             hidden: the tokens.
             step_id: the same for all servers of a step, so that a message that was pushed too counts once.
             followers: addresses of the servers behind this one that it shall push its outputs to.
+            pushed: whether the server before this one pushes these tokens too.
 
         Raises:
             Exception: the server cannot be reached, refuses, fails or is lost; the stream is of no use any more.
         """
+        alone = followers or pushed or not self._said or hidden.shape[1] > BUNDLED_TOKENS
+        if self._lane is not None and not alone:
+            outputs = (await self._lane.step(self._session_id, self._position, hidden[0]))[None]
+        else:
+            outputs = await self._exchange_alone(hidden, step_id, followers)
+        if outputs.shape != hidden.shape:
+            raise ValueError(f"server {self._span.peer_id} answers {outputs.shape} to {hidden.shape}")
+        self._position += hidden.shape[1]
+        return outputs
+
+    async def _exchange_alone(
+        self, hidden: torch.Tensor, step_id: str, followers: Sequence[tuple[str, str, int, int]]
+    ) -> torch.Tensor:
         metadata: dict[str, Any] = {"session_id": self._session_id, "step_id": step_id}
         if self._answers is None:
             self._terms = await self._capabilities.of(self._span.peer_id, self._uids[0])
             self._answers = await self._connect()
             metadata |= self._opening
-        if self._start_from is not None:
-            metadata[START_FROM_POSITION], self._start_from = self._start_from, None
+        if self._position != self._said:
+            metadata[START_FROM_POSITION] = self._position
         if followers:
             metadata["next_servers"] = list(followers)
         metadata["args_structure"] = _ARGUMENTS
@@ -116,16 +139,24 @@ class ServerStream:
             )
         )
         answer = await self._answer(self._answers)
+        self._said = self._position + hidden.shape[1]
         outputs: torch.Tensor = deserialize_torch_tensor(answer.tensors[0])
-        if outputs.shape != hidden.shape:
-            raise ValueError(f"server {self._span.peer_id} answers {outputs.shape} to {hidden.shape}")
         return outputs
 
     async def _connect(self) -> AsyncIterator[Any]:
-        stub = TransformerConnectionHandler.get_stub(self._p2p, self._span.peer_id)
+        peer, handler = self._span.peer_id, self._terms.sessions_at
+        answers: AsyncIterator[Any]
         async with asyncio.timeout(self._connect_timeout):
-            answers: AsyncIterator[Any] = await stub.rpc_inference(self._outgoing())
-            return answers
+            if handler is None:
+                stub = TransformerConnectionHandler.get_stub(self._p2p, peer)
+                answers = await stub.rpc_inference(self._outgoing())
+            else:
+                answers = await self._p2p.iterate_protobuf_handler(
+                    peer, inference_at(handler), self._outgoing(), runtime_pb2.ExpertResponse
+                )
+                kind = f"{self._uids[0]} {self._uids[-1]} {self._opening.get('active_adapter')}"
+                self._lane = self._lanes.to(peer, bundles_at(handler), kind)
+        return answers
 
     async def _outgoing(self) -> AsyncIterator[Any]:
         while (request := await self._requests.get()) is not None:
@@ -136,14 +167,10 @@ class ServerStream:
         try:
             async with asyncio.timeout(self._answer_timeout):
                 while not (await asyncio.wait({coming}, timeout=LOOK_SECONDS))[0]:
-                    await self._check_connected(self._span.peer_id)
+                    await check_connected(self._p2p, self._span.peer_id)
             return coming.result()
         finally:
             coming.cancel()
-
-    async def _check_connected(self, peer: PeerID) -> None:
-        if peer not in {other.peer_id for other in await self._p2p.list_peers()}:
-            raise ConnectionError(f"the connection to server {peer} is lost")
 
     async def close(self) -> None:
         """Let the server free the session's memory, and wait a little for its word; never raises."""

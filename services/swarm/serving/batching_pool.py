@@ -3,6 +3,7 @@
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,44 @@ _MAX_PATIENCE = 0.5
 """The most seconds that a tick waits for others, however slow ticks are."""
 _LOOKS_EVERY = 0.005
 """Seconds after which it looks whether those it waits for have closed their sessions."""
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Whose the tokens of a task are that brings steps of several sessions.
+
+    Attributes:
+        blocks: keys of the first and the last block that all of them use.
+        adapter: with which LoRA adapter; empty for none.
+        parts: the first handle of each session's memory, how many tokens it holds already, and how many come.
+    """
+
+    blocks: tuple[str, str]
+    adapter: str
+    parts: tuple[tuple[int, int, int], ...]
+
+
+class _Asked:
+    """A task, and the steps that must have ended before it can be answered."""
+
+    def __init__(self, task: Task, steps: Sequence[Step]) -> None:
+        self.task, self.steps = task, steps
+        self._outcomes: dict[Step, torch.Tensor | Exception] = {}
+
+    def note(self, step: Step, outcome: torch.Tensor | Exception) -> bool:
+        """Note what became of a step; tell whether it was the last."""
+        self._outcomes[step] = outcome
+        return len(self._outcomes) == len(self.steps)
+
+    def answer(self) -> list[Any] | Exception:
+        """Return the outcome of a single step, or for a bundle all outputs and, for each step, what is wrong."""
+        outcomes = [self._outcomes[step] for step in self.steps]
+        if not isinstance(self.task.args[1], Bundle):
+            return outcomes[0] if isinstance(outcomes[0], Exception) else [_pack(outcomes[0])]
+        problems = [str(one) if isinstance(one, Exception) else None for one in outcomes]
+        outputs = [one for one in outcomes if isinstance(one, torch.Tensor)]
+        together = torch.cat(outputs, dim=1) if outputs else self.steps[0].hidden[:, :0]
+        return [_pack(together), problems]
 
 
 class BatchingPool(BytesTaskPool):
@@ -56,20 +95,26 @@ class BatchingPool(BytesTaskPool):
         self._one_by_one = _MergedInferenceStep(backends)
         self._scheduler, self._usage = scheduler, usage
         self._gathering = Gathering(scheduler.is_open, first=first)
-        self._tasks: dict[Step, Task] = {}
+        self._asked: dict[Step, _Asked] = {}
         self._ticks = 0
-        self._answers: dict[int, list[tuple[Task, Any]]] = {}
+        self._answers: dict[int, list[tuple[Task, list[Any] | Exception]]] = {}
+
+    def get_task_size(self, task: Task) -> int:
+        """Return how many tokens a session's step brings; of several sessions, the longest."""
+        if isinstance(bundle := task.args[1], Bundle):
+            return max(tokens for _, _, tokens in bundle.parts)
+        return super().get_task_size(task)
 
     @property
     def waiting(self) -> int:
         """Return how many steps wait for a tick."""
-        return super().waiting + len(self._tasks)
+        return super().waiting + len(self._asked)
 
     def load_batch_to_runtime(
         self, timeout: float | None = None, device: torch.device | None = None
     ) -> tuple[Any, list[Any]]:
         """Take every task that waits; returns the number of the tick that is to run."""
-        unfinished = bool(self._tasks)
+        unfinished = bool(self._asked)
         if not unfinished:
             self._take(self._ordered_tasks.get(timeout=timeout))
         # Steps that arrived while a tick ran go with the next one; who is about to come back is waited for, unless
@@ -87,13 +132,30 @@ class BatchingPool(BytesTaskPool):
         return self._ticks, [self._ticks]
 
     def _take(self, task: Task) -> None:
+        steps = self._bundled(task) if isinstance(task.args[1], Bundle) else [self._single(task)]
+        asked = _Asked(task, steps)
+        for step in steps:
+            self._gathering.came(step.session)
+            self._asked[step] = asked
+            self._scheduler.submit(step)
+
+    def _bundled(self, task: Task) -> list[Step]:
+        hidden, bundle = self._to_device(task.args[0]), task.args[1]
+        first, last = (self._numbers[uid] for uid in bundle.blocks)
+        parts = hidden.split([tokens for _, _, tokens in bundle.parts], dim=1)
+        return [
+            Step(part, handle, position, range(first, last + 1), bundle.adapter)
+            for part, (handle, position, _) in zip(parts, bundle.parts, strict=True)
+        ]
+
+    def _single(self, task: Task) -> Step:
         hidden, hypo_ids, infos, *prompts = (self._to_device(arg) for arg in task.args)
         blocks = [self._numbers[info.uid] for info in infos]
         span = range(blocks[0], blocks[-1] + 1)
         alone: Callable[[], torch.Tensor] | None = None
         if list(span) != blocks or not is_dummy(hypo_ids) or any(prompt is not None for prompt in prompts):
             alone = partial(self._run_alone, hidden, hypo_ids, infos, prompts)
-        step = Step(
+        return Step(
             hidden,
             infos[0].cache_handles[0],
             infos[0].prefix_length,
@@ -101,9 +163,6 @@ class BatchingPool(BytesTaskPool):
             infos[0].active_adapter or "",
             alone,
         )
-        self._gathering.came(step.session)
-        self._tasks[step] = task
-        self._scheduler.submit(step)
 
     def _to_device(self, arg: Any) -> Any:
         value = _unpack(arg)
@@ -124,18 +183,24 @@ class BatchingPool(BytesTaskPool):
         """Run a tick; its answers wait under its number for ``send_outputs_from_runtime``."""
         start = time.monotonic()
         ended: list[Answer] = self._scheduler.tick()
+        done = []
+        for step, outcome in ended:
+            asked = self._asked.pop(step)
+            if asked.note(step, outcome):
+                done.append(asked)
         # A GPU computes behind the program's back until its results are fetched
-        self._answers[number] = [(self._tasks.pop(step), _portable(outcome)) for step, outcome in ended]
+        self._answers[number] = [(asked.task, asked.answer()) for asked in done]
         seconds = time.monotonic() - start
         self._scheduler.pace.ticked(self._scheduler.ran, seconds)
         self._gathering.ticked(seconds)
         self._usage.batches += 1
-        for step, outcome in ended:
+        for _ in done:
             self.batch_receiver.recv()
+        for step, outcome in ended:
             self._gathering.answered(step.session)
             if not isinstance(outcome, Exception):
                 self._usage.served(step.hidden.shape[0] * step.hidden.shape[1], len(step.blocks))
-        return (torch.empty(len(ended)),)  # the runtime reads its length
+        return (torch.empty(len(done)),)  # the runtime reads its length
 
     def send_outputs_from_runtime(self, uid: int, batch_outputs: Sequence[torch.Tensor]) -> None:
         """Answer the tasks that ended with this tick."""
@@ -143,11 +208,7 @@ class BatchingPool(BytesTaskPool):
             if isinstance(outcome, Exception):
                 task.future.set_exception(outcome)
             else:
-                task.future.set_result([outcome])
-
-
-def _portable(outcome: torch.Tensor | Exception) -> Any:
-    return outcome if isinstance(outcome, Exception) else _pack(outcome)
+                task.future.set_result(outcome)
 
 
 def batch_inference(backends: Mapping[str, BlockBackend], pool: BatchingPool) -> None:

@@ -1,14 +1,49 @@
-"""Receives requests from the network as Petals does, and says which adapters there are to who asks for another."""
+"""Receives requests from the network as Petals does, and more: see ``services.swarm.bundles``."""
 
 from typing import Any
+from uuid import uuid4
 
+from hivemind import MSGPackSerializer
+from hivemind.p2p import P2P, P2PContext
+from hivemind.proto import runtime_pb2
 from petals.server import handler
 
+from services.swarm.bundles import SESSIONS_AT, bundles_at, inference_at
 from services.swarm.family.adapted import unknown_adapter
+from services.swarm.serving.bundled import BundledSteps
 
 
 class TransformerConnectionHandler(handler.TransformerConnectionHandler):
     """Petals' handler; its name is part of the protocol, so ours has the same."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._own_name = f"calyx.{uuid4().hex}"
+        takes = BundledSteps.are_taken_by(self.module_backends)
+        self._bundled = BundledSteps(self.module_backends) if takes else None
+
+    async def add_p2p_handlers(self, p2p: P2P, *args: Any, **named: Any) -> None:
+        """Let other peers call this handler, or any handler of the server."""
+        await super().add_p2p_handlers(p2p, *args, **named)
+        if self._bundled is not None:
+            await p2p.add_protobuf_handler(
+                inference_at(self._own_name),
+                self.rpc_inference,
+                runtime_pb2.ExpertRequest,
+                stream_input=True,
+                stream_output=True,
+            )
+            await p2p.add_binary_stream_handler(bundles_at(self._own_name), self._bundled.serve)
+
+    async def rpc_info(self, request: runtime_pb2.ExpertUID, context: P2PContext) -> runtime_pb2.ExpertInfo:
+        """Say what Petals says, and how to call this handler; stock clients look at what they know."""
+        answer = await super().rpc_info(request, context)
+        if self._bundled is None:
+            return answer
+        known = MSGPackSerializer.loads(answer.serialized_info)
+        return runtime_pb2.ExpertInfo(
+            serialized_info=MSGPackSerializer.dumps({**known, SESSIONS_AT: self._own_name})
+        )
 
     def _get_active_adapter(self, metadata: dict[str, Any]) -> str:
         """Return the adapter that a request names, or the empty name.

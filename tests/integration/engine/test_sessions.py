@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from services.common.errors import InvalidInput, Unavailable
+from services.swarm.client import lanes
+from services.swarm.client.routes import PetalsRoutes
 from services.swarm.client.session import AsyncSession
 from services.swarm.model import SwarmModel
 from tests.integration.engine.reference import Text, plain_transformers
@@ -54,6 +56,39 @@ def test_many_sessions_at_once_each_get_their_own_text(swarm: Swarm, model: str)
 
         assert watched(all_at_once()) == [text.tokens for text in wanted]
     swarm.stop(*servers)
+
+
+@pytest.mark.parametrize("way", ["together", "pushed"])
+def test_steps_go_together_or_from_server_to_server(
+    swarm: Swarm,
+    model: str,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    servers = [swarm.serve(model, blocks, CALYX_NUM_HANDLERS="2") for blocks in ("0:2", "2:4")]
+    messages: list[int] = []
+    pack = lanes.pack
+    monkeypatch.setattr(
+        lanes, "pack", lambda parts, hidden: messages.append(len(parts)) or pack(parts, hidden)
+    )
+    monkeypatch.setattr(PetalsRoutes, "pushing_pays", lambda *_: way == "pushed")
+    with swarm.client(model) as client:
+        until_served(client)
+        wanted = texts(swarm, model) * 4
+        watched(greedy_once(client.model, wanted[0]))  # until it knows the servers
+        caplog.clear()
+        messages.clear()
+
+        async def all_at_once() -> list[list[int]]:
+            return await asyncio.gather(*(greedy_once(client.model, text) for text in wanted))
+
+        assert watched(all_at_once()) == [text.tokens for text in wanted]
+    swarm.stop(*servers)
+    assert "a server failed in the middle of a text" not in caplog.text
+    steps = len(wanted) * (len(wanted[0].tokens) - 1)
+    assert sum(messages) == (2 * steps if way == "together" else 0)
+    assert len(messages) <= steps, "on each server, at least two of sixteen go together on the average"
 
 
 def test_a_server_dies_under_many_sessions(swarm: Swarm, model: str) -> None:

@@ -42,6 +42,7 @@ class FakeStream:
     received: list[torch.Tensor] = field(default_factory=list)
     steps: list[str] = field(default_factory=list)
     followers: list[list[str]] = field(default_factory=list)
+    pushed: list[bool] = field(default_factory=list)
     closed: bool = False
 
     @property
@@ -57,7 +58,7 @@ class FakeStream:
         self.received = [torch.cat(self.received, dim=1)[:, :position]]
 
     async def exchange(
-        self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address]
+        self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address], *, pushed: bool
     ) -> torch.Tensor:
         assert not self.closed
         assert hidden.shape[1] <= MESSAGE_TOKENS
@@ -65,6 +66,7 @@ class FakeStream:
         await self.swarm.before_exchange(self.span.server)
         self.steps.append(step_id)
         self.followers.append([server for server, *_ in followers])
+        self.pushed.append(pushed)
         self.received.append(hidden)
         text = torch.cat(self.received, dim=1)
         assert text.shape[1] <= self.max_length
@@ -90,6 +92,7 @@ class FakeSwarm:
         self.failures: dict[str, list[bool]] = {}
         self.gate: asyncio.Event | None = None
         self.stock: set[str] = set()
+        self.near: set[str] = set()
         self.answered: Counter[str] = Counter()
 
     async def before_exchange(self, server: str) -> None:
@@ -97,6 +100,9 @@ class FakeSwarm:
             await self.gate.wait()
         if (failures := self.failures.get(server)) and failures.pop(0):
             raise ConnectionError(server)
+
+    def pushing_pays(self, span: FakeSpan, following: FakeSpan) -> bool:
+        return span.server not in self.near and following.server not in self.near
 
     async def find(self, start: int, end: int, max_length: int) -> list[FakeSpan]:
         found: list[FakeSpan] = []
@@ -162,6 +168,15 @@ async def test_servers_push_to_those_behind_them_once_all_have_begun() -> None:
     swarm = FakeSwarm(a=(0, 1), b=(1, 2), c=(2, 4))
     await speak(chain(swarm), 5, 1)
     assert [stream.followers for stream in swarm.streams] == [[[], ["b", "c"]], [[], ["c"]], [[], []]]
+    assert [stream.pushed for stream in swarm.streams] == [[False, False], [False, True], [False, True]]
+
+
+async def test_nobody_pushes_to_where_the_way_by_the_client_is_as_short() -> None:
+    swarm = FakeSwarm(a=(0, 1), b=(1, 2), c=(2, 3), d=(3, 4))
+    swarm.near = {"a"}
+    await speak(chain(swarm), 5, 1)
+    assert [stream.followers[1] for stream in swarm.streams] == [[], ["c", "d"], ["d"], []]
+    assert [stream.pushed[1] for stream in swarm.streams] == [False, False, True, True]
 
 
 @pytest.mark.parametrize("lost", ["a", "b", "c"])

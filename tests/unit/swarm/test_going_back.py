@@ -13,6 +13,7 @@ from petals.utils.convert_block import QuantType
 from petals.utils.misc import DUMMY, DUMMY_INT64
 
 from services.swarm.serving.going_back import iterate_inference
+from services.swarm.serving.open_sessions import OPEN
 
 MAX_LENGTH = 10
 
@@ -26,11 +27,11 @@ class FakePool:
         return (torch.full_like(hidden, infos[0].prefix_length),)
 
 
-async def answers(*steps: tuple[int, Any], rows: int = 1) -> list[list[int]]:
-    """Send steps of (tokens, start or None); return for each, per token, where the server thought it starts."""
+async def answering(pool: FakePool, *steps: tuple[int, Any], rows: int = 1) -> AsyncIterator[torch.Tensor]:
+    """Send steps of (tokens, start or None) of session ``s``; yield what the server answers to each."""
     backend = SimpleNamespace(
         dtype=torch.float32,
-        inference_pool=FakePool(),
+        inference_pool=pool,
         outputs_schema=(BatchTensorDescriptor(1, 4, 2, dtype=torch.float32),),
     )
 
@@ -41,9 +42,8 @@ async def answers(*steps: tuple[int, Any], rows: int = 1) -> list[list[int]]:
                 uid="x.0", tensors=[serialize_torch_tensor(one) for one in tensors]
             )
             metadata = {} if start is None else {"start_from_position": start}
-            yield request, {"step_id": str(number), **metadata}
+            yield request, {"session_id": "s", "step_id": str(number), **metadata}
 
-    made = []
     async for tensors, can_push in iterate_inference(
         requested_uids=("x.0",),
         requested_backends=(backend,),
@@ -56,8 +56,15 @@ async def answers(*steps: tuple[int, Any], rows: int = 1) -> list[list[int]]:
         quant_type=QuantType.NONE,
     ):
         assert can_push
-        made.append([int(value) for value in deserialize_torch_tensor(tensors[0])[-1, :, 0]])
-    return made
+        yield deserialize_torch_tensor(tensors[0])
+
+
+async def answers(*steps: tuple[int, Any], rows: int = 1) -> list[list[int]]:
+    """Return for each step, per token, where the server thought it starts."""
+    return [
+        [int(value) for value in output[-1, :, 0]]
+        async for output in answering(FakePool(), *steps, rows=rows)
+    ]
 
 
 async def test_without_going_back_steps_follow_each_other() -> None:
@@ -80,3 +87,35 @@ async def test_room_that_was_given_back_can_be_used_again() -> None:
 async def test_nobody_starts_where_the_session_has_not_been(start: Any) -> None:
     with pytest.raises(ValueError, match="start_from_position must be from 0 to 6"):
         await answers((6, None), (1, start))
+
+
+async def test_other_steps_may_have_run_between_two() -> None:
+    """As those do that come with steps of other sessions."""
+
+    class Elsewhere(FakePool):
+        async def submit_task(self, *args: Any, **named: Any) -> tuple[torch.Tensor]:
+            seen.append((OPEN["s"].position, OPEN["s"].rows, OPEN["s"].busy))
+            return await super().submit_task(*args, **named)
+
+    seen: list[tuple[int, int, bool]] = []
+    made = []
+    async for tensors in answering(Elsewhere(), (5, None), (1, 7)):
+        made.append([int(value) for value in tensors[-1, :, 0]])
+        session = OPEN["s"]
+        assert not session.busy
+        assert (session.handle, session.blocks, session.adapter) == (0, ("x.0", "x.0"), "")
+        session.position = 8
+
+    assert made == [[0] * 5, [7]]
+    assert seen == [(5, 1, True), (8, 1, True)]
+    assert OPEN == {}
+
+
+async def test_a_session_that_fails_is_open_no_more() -> None:
+    steps = answering(FakePool(), (5, None), (1, 6))
+    await anext(steps)
+    assert "s" in OPEN
+
+    with pytest.raises(ValueError, match="start_from_position"):
+        await anext(steps)
+    assert OPEN == {}

@@ -4,6 +4,7 @@ import asyncio
 import threading
 
 import pytest
+from hivemind import get_dht_time
 from hivemind.dht.node import Blacklist
 from hivemind.p2p import PeerID
 from petals.client.config import ClientConfig
@@ -140,3 +141,30 @@ async def test_what_servers_answer_for_is_counted_by_their_blocks() -> None:
     routes.succeeded(span, 7)
 
     assert counted == [(ONE.to_base58(), 7, 3)]
+
+
+@pytest.mark.parametrize(
+    ("there", "back", "between", "pays"),
+    [
+        (0.002, 0.003, 0.001, False),
+        (0.030, 0.030, 0.030, True),
+        (0.030, 0.030, None, True),
+        (0.030, 0.030, 0.050, False),
+        (0.009, 0.010, None, False),
+        (None, 0.001, 0.001, True),
+        (0.001, None, 0.001, True),
+    ],
+)
+async def test_servers_push_where_that_spares_time_or_nobody_knows(
+    there: float | None, back: float | None, between: float | None, *, pays: bool
+) -> None:
+    sequence = FakeSequence((ONE, range(2)), (OTHER, range(2, BLOCKS)))
+    routes = PetalsRoutes(sequence)
+    span, following = await routes.find(0, BLOCKS, 10)
+    for one, seconds in ((span, there), (following, back)):
+        if seconds is not None:
+            sequence.ping_aggregator.ping_emas.store(one.peer_id, seconds, get_dht_time() + 60)
+    if between is not None:
+        span.server_info.next_pings = {following.peer_id.to_base58(): between}
+
+    assert routes.pushing_pays(span, following) == pays

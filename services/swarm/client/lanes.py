@@ -1,0 +1,199 @@
+"""Sends steps of many sessions to a server in one message: the client's side of ``services.swarm.bundles``.
+
+Belongs to hivemind's event loop.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from hivemind.p2p import P2P, PeerID
+
+from services.swarm.bundles import Part, pack, read
+from services.swarm.client.connected import LOOK_SECONDS, check_connected
+
+_MESSAGE_TOKENS = 512
+"""The most tokens in one message, as in Petals' own."""
+
+
+class Way(Protocol):
+    """The network to one handler of a server."""
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        """Open a stream."""
+
+    async def check(self) -> None:
+        """Raise ConnectionError if the server is not connected any more."""
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Tokens that have left or are about to, and whom their outputs are for."""
+
+    part: Part
+    hidden: torch.Tensor
+    answer: asyncio.Future[torch.Tensor]
+    since: float
+
+
+class Lane:
+    """A stream to one handler of a server, which those sessions share that use the same blocks of it.
+
+    It is connected by the first step, and again by the first one after it was lost.
+
+    Args:
+        way: to the handler.
+        answer_timeout: seconds until a step must have been answered.
+    """
+
+    def __init__(self, way: Way, answer_timeout: float) -> None:
+        self._way, self._answer_timeout = way, answer_timeout
+        self._leaving: list[_Step] = []
+        self._awaited: dict[tuple[str, int], _Step] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    async def step(self, session: str, position: int, hidden: torch.Tensor) -> torch.Tensor:
+        """Send the next tokens [tokens, hidden] of a session and return what the server's blocks make of them.
+
+        Whoever steps in the same turn of the loop goes along.
+
+        Raises:
+            ConnectionError: the stream is lost.
+            TimeoutError: the server does not answer.
+            RuntimeError: the server has a problem with this step.
+        """
+        loop = asyncio.get_running_loop()
+        step = _Step(Part(session, position, len(hidden)), hidden, loop.create_future(), loop.time())
+        self._awaited[session, position] = step
+        if not self._leaving:
+            loop.call_soon(self._leave)
+        self._leaving.append(step)
+        try:
+            return await step.answer
+        finally:
+            self._awaited.pop((session, position), None)
+
+    def close(self) -> None:
+        """End the stream; steps that wait fail."""
+        if self._running is not None:
+            self._running.cancel()
+
+    def _leave(self) -> None:
+        if self._writer is not None:
+            self._write(self._writer)
+        elif self._running is None:
+            self._running = asyncio.get_running_loop().create_task(self._run())
+
+    def _write(self, writer: asyncio.StreamWriter) -> None:
+        leaving, self._leaving = self._leaving, []
+        some: list[_Step] = []
+        for step in leaving:
+            if sum(one.part.tokens for one in some) + step.part.tokens > _MESSAGE_TOKENS:
+                _send(writer, some)
+                some = []
+            some.append(step)
+        _send(writer, some)
+
+    async def _run(self) -> None:
+        """Connect, and give answers to those who wait until the stream ends."""
+        problem: Exception = ConnectionError("the stream for steps of many sessions is closed")
+        try:
+            reader, self._writer = await self._way.connect()
+            self._write(self._writer)
+            while True:
+                self._take(*await self._message(reader))
+        except asyncio.IncompleteReadError:
+            problem = ConnectionError("the stream for steps of many sessions is lost")
+        except Exception as error:
+            problem = error
+        finally:
+            if self._writer is not None:
+                self._writer.close()
+            self._writer = self._running = None
+            self._leaving = []
+            for step in self._awaited.values():
+                _fail(step, problem)
+
+    async def _message(self, reader: asyncio.StreamReader) -> tuple[list[Part], torch.Tensor]:
+        coming = asyncio.ensure_future(read(reader))
+        try:
+            while not (await asyncio.wait({coming}, timeout=LOOK_SECONDS))[0]:
+                if self._awaited:
+                    await self._way.check()
+                self._give_up_old_ones()
+            return coming.result()
+        finally:
+            coming.cancel()
+
+    def _give_up_old_ones(self) -> None:
+        oldest = asyncio.get_running_loop().time() - self._answer_timeout
+        for step in self._awaited.values():
+            if step.since < oldest:
+                _fail(step, TimeoutError(f"the server has not answered for {self._answer_timeout:.0f} s"))
+
+    def _take(self, parts: list[Part], hidden: torch.Tensor) -> None:
+        for part, own in zip(parts, hidden.split([part.tokens for part in parts]), strict=True):
+            step = self._awaited.get((part.session, part.position))
+            if step is None:
+                continue  # its session has left meanwhile
+            if part.problem is not None:
+                _fail(step, RuntimeError(part.problem))
+            elif not step.answer.done():
+                step.answer.set_result(own.clone())  # or each would keep the whole message in memory
+
+
+def _send(writer: asyncio.StreamWriter, steps: list[_Step]) -> None:
+    try:
+        writer.write(pack([step.part for step in steps], torch.cat([step.hidden for step in steps])))
+    except (KeyError, RuntimeError) as error:  # numbers of another type or width than the others
+        for step in steps:
+            _fail(step, error)
+
+
+def _fail(step: _Step, problem: Exception) -> None:
+    if not step.answer.done():
+        step.answer.set_exception(problem)
+
+
+class _WayToHandler:
+    """The network to one handler, through libp2p's daemon."""
+
+    def __init__(self, p2p: P2P, peer: PeerID, name: str, connect_timeout: float) -> None:
+        self._p2p, self._peer, self._name, self._timeout = p2p, peer, name, connect_timeout
+
+    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        async with asyncio.timeout(self._timeout):
+            _, reader, writer = await self._p2p.call_binary_stream_handler(self._peer, self._name)
+        return reader, writer
+
+    async def check(self) -> None:
+        await check_connected(self._p2p, self._peer)
+
+
+class Lanes:
+    """The streams to all servers.
+
+    Args:
+        p2p: this process's way to its libp2p daemon.
+        connect_timeout: seconds until a server must have taken a stream.
+        answer_timeout: seconds until a step must have been answered.
+    """
+
+    def __init__(self, p2p: P2P, connect_timeout: float, answer_timeout: float) -> None:
+        self._p2p, self._connect_timeout, self._answer_timeout = p2p, connect_timeout, answer_timeout
+        self._lanes: dict[tuple[str, str], Lane] = {}
+
+    def to(self, peer: PeerID, name: str, kind: str) -> Lane:
+        """Return the stream of this name, for sessions of one kind: with the same blocks and the same adapter."""
+        if (name, kind) not in self._lanes:
+            way = _WayToHandler(self._p2p, peer, name, self._connect_timeout)
+            self._lanes[name, kind] = Lane(way, self._answer_timeout)
+        return self._lanes[name, kind]
+
+    def close(self) -> None:
+        """End all streams."""
+        for lane in self._lanes.values():
+            lane.close()
+        self._lanes.clear()
