@@ -75,6 +75,11 @@ class Lane:
         finally:
             self._awaited.pop((session, position), None)
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether the stream is open, or about to be opened."""
+        return self._running is not None or bool(self._leaving)
+
     def close(self) -> None:
         """End the stream; steps that wait fail."""
         if self._running is not None:
@@ -188,6 +193,7 @@ class Lanes:
     def to(self, peer: PeerID, name: str, kind: str) -> Lane:
         """Return the stream of this name, for sessions of one kind: with the same blocks and the same adapter."""
         if (name, kind) not in self._lanes:
+            self._lanes = {key: lane for key, lane in self._lanes.items() if lane.is_in_use}
             way = _WayToHandler(self._p2p, peer, name, self._connect_timeout)
             self._lanes[name, kind] = Lane(way, self._answer_timeout)
         return self._lanes[name, kind]

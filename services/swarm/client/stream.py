@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from hivemind import MSGPackSerializer, deserialize_torch_tensor, serialize_torch_tensor
 from hivemind.p2p import P2P
+from hivemind.p2p.p2p_daemon_bindings.utils import ControlFailure
 from hivemind.proto import runtime_pb2
 from petals.data_structures import CHAIN_DELIMITER, RemoteSpanInfo
 from petals.server.handler import TransformerConnectionHandler
@@ -120,7 +121,6 @@ class ServerStream:
     ) -> torch.Tensor:
         metadata: dict[str, Any] = {"session_id": self._session_id, "step_id": step_id}
         if self._answers is None:
-            self._terms = await self._capabilities.of(self._span.peer_id, self._uids[0])
             self._answers = await self._connect()
             metadata |= self._opening
         if self._position != self._said:
@@ -144,6 +144,18 @@ class ServerStream:
         return outputs
 
     async def _connect(self) -> AsyncIterator[Any]:
+        self._terms = await self._capabilities.of(self._span.peer_id, self._uids[0])
+        try:
+            return await self._open()
+        except ControlFailure:
+            if self._terms.sessions_at is None:
+                raise
+        # The server was started again since we asked, and its handlers have other names
+        self._capabilities.forget(self._span.peer_id)
+        self._terms = await self._capabilities.of(self._span.peer_id, self._uids[0])
+        return await self._open()
+
+    async def _open(self) -> AsyncIterator[Any]:
         peer, handler = self._span.peer_id, self._terms.sessions_at
         answers: AsyncIterator[Any]
         async with asyncio.timeout(self._connect_timeout):
