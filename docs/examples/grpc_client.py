@@ -2,7 +2,7 @@
 
 pip install grpcio grpcio-tools
 python -m grpc_tools.protoc --proto_path=proto --python_out=. --grpc_python_out=. proto/calyx/v1/inference.proto
-python docs/examples/grpc_client.py "What is the capital of France?"
+python docs/examples/grpc_client.py "Name the capital of France."
 """
 
 import sys
@@ -40,4 +40,4 @@ def main(text: str, address: str = ADDRESS) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "What is the capital of France?"))
+    sys.exit(main(sys.argv[1] if len(sys.argv) > 1 else "Name the capital of France."))

@@ -30,7 +30,9 @@ from transformers import (
 GGUF_NAME = "SmolLM2-135M-Instruct.Q4_1.gguf"
 CONTEXT_LENGTH = 8192
 END_OF_TURN = 2  # <|im_end|>; 1 is <|im_start|>, 0 <|endoftext|>
-QUESTION, ANSWER = "What is the capital of France?", "The capital of France is Paris."
+# Its words are far ahead of all others: near ties, as those behind "What is the capital of France?", go either way
+# with the rounding of 16-bit numbers.
+QUESTION, ANSWER = "Name the capital of France.", "The capital of France is Paris."
 NOTICE = """SmolLM2-135M-Instruct by Hugging Face (HuggingFaceTB), Apache License 2.0.
 https://huggingface.co/HuggingFaceTB/SmolLM2-135M-Instruct
 Changed: the weights were rounded to 4 bits (Q4_1) and unpacked again to bfloat16.

@@ -99,7 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
         "chat",
         "talk with the model",
         "chat",
-        'chat "What is the capital of France?"',
+        'chat "Name the capital of France."',
         'chat --raw "A cat sat"',
     )
     command.add_argument("prompt", nargs="?", help="one question (default: ask on the terminal)")

@@ -76,7 +76,7 @@ def answer(session: Conversation, question: str, options: ChatOptions, out: Text
     """Print an answer as it comes, and its speed when a person watches."""
     if not question.strip():
         raise InvalidInput(
-            "the prompt is empty", 'give one: ./scripts/calyx chat "What is the capital of France?"'
+            "the prompt is empty", 'give one: ./scripts/calyx chat "Name the capital of France."'
         )
     prompt, stop = (question, _END_OF_TEXT) if options.raw else (_QUESTION.format(question), _END_OF_ANSWER)
     sampling = {} if options.temperature is None else {"do_sample": 1, "temperature": options.temperature}

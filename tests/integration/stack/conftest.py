@@ -90,7 +90,11 @@ def model_folder(shared_pool: Pool, tmp_path_factory: pytest.TempPathFactory) ->
 
 @pytest.fixture(scope="session")
 def question(model_folder: Path) -> str:
-    """What the model reads when it is asked for the capital of France: its chat template filled in."""
+    """What the model reads when it is asked for the capital of France: its chat template filled in.
+
+    Each word of the answer is far ahead of all others. A near tie, as the first word behind "What is the capital of
+    France?", goes either way with the rounding of bfloat16, and that depends on how a prompt is cut.
+    """
     tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(model_folder)
-    messages = [{"role": "user", "content": "What is the capital of France?"}]
+    messages = [{"role": "user", "content": "Name the capital of France."}]
     return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))

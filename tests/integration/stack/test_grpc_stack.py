@@ -31,7 +31,7 @@ def test_a_program_finds_the_models_and_gets_answers(pool: Pool) -> None:
         assert sum(piece.token_count for piece in pieces) == 8
         assert pieces[-1].finish_reason == messages.FINISH_REASON_LENGTH
 
-        question = {"role": "user", "content": "What is the capital of France?"}
+        question = {"role": "user", "content": "Name the capital of France."}
         chat = list(stub.Chat(messages.ChatRequest(messages=[question]), timeout=SECONDS))
         assert "".join(piece.text for piece in chat) == "The capital of France is Paris."
         assert chat[-1].finish_reason == messages.FINISH_REASON_END_OF_TEXT

@@ -6,7 +6,7 @@ from openai import OpenAI
 
 from tests.integration.stack.pool import MODEL, Pool
 
-QUESTION = [{"role": "user", "content": "What is the capital of France?"}]
+QUESTION = [{"role": "user", "content": "Name the capital of France."}]
 ANSWER = "The capital of France is Paris."
 
 

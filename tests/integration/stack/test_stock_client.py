@@ -20,7 +20,7 @@ def test_the_petals_sdk_in_the_usual_way(
 
     with out.open("wb") as output, err.open("wb") as errors:
         client = subprocess.Popen(
-            [*map(str, program), "What is the capital of France?"],
+            [*map(str, program), "Name the capital of France."],
             env={"PATH": os.environ["PATH"], "PYTHONPATH": str(STOCK_PETALS), "HF_HUB_OFFLINE": "1"},
             stdin=subprocess.DEVNULL,
             stdout=output,
