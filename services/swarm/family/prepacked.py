@@ -49,17 +49,10 @@ class PrepackedLinear(nn.Linear):
         """Return what ``silu`` makes of the outputs [rows, outputs] for [rows, inputs]; no gradients."""
         return self._product(inputs, "swish")
 
-    def plus(self, inputs: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-        """Return the sum of ``other`` and the outputs, both [rows, outputs]; no gradients."""
-        return self._with(inputs, other, "add")
-
     def times(self, inputs: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
         """Return ``other`` times the outputs, both [rows, outputs], number by number; no gradients."""
-        return self._with(inputs, other, "mul")
-
-    def _with(self, inputs: torch.Tensor, other: torch.Tensor, what: str) -> torch.Tensor:
         outputs: torch.Tensor = _OPERATORS._linear_pointwise.binary(
-            inputs, other, self.weight, self.bias, what
+            inputs, other, self.weight, self.bias, "mul"
         )
         return outputs
 

@@ -1,7 +1,7 @@
 // What a decoder layer computes between two matrix products, for a batch of tokens of many texts, on a CPU.
 //
 // As operators of torch these are some forty small calls a layer, which take longer than the products of a single
-// token. Numbers are float or bfloat16 in memory and float in between; they are rounded where transformers rounds.
+// token. Numbers are float or bfloat16 in memory and float in between.
 // The compiler turns the loops into vector instructions, as services/swarm/kernels/build.py asks it to.
 
 #include <ATen/ATen.h>
@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <tuple>
 #include <vector>
 
 namespace {
@@ -90,22 +91,41 @@ struct Heads {
   T* at(int64_t row_number, int64_t head_number) const { return first + row_number * row + head_number * head; }
 };
 
-template <class T>
+// Root mean square normalization of one row, rounded once.
+template <class X, class T>
+inline void normalize(const X* x, const T* weight, float epsilon, int64_t size, T* y) {
+  float squares = 0;
+#pragma omp simd reduction(+ : squares)
+  for (int64_t i = 0; i < size; ++i) squares += load(x + i) * load(x + i);
+  const float scale = 1.0f / std::sqrt(squares / size + epsilon);
+#pragma omp simd
+  for (int64_t i = 0; i < size; ++i) store(y + i, load(weight + i) * (load(x + i) * scale));
+}
+
+template <class X, class T>
 void rms_norm_of(const Tensor& input, const Tensor& weight, double epsilon, Tensor& output) {
   const int64_t size = weight.numel(), rows = input.numel() / size;
   const T* w = static_cast<const T*>(weight.const_data_ptr());
-  const T* from = static_cast<const T*>(input.const_data_ptr());
-  T* to = static_cast<T*>(output.mutable_data_ptr());
+  const X* x = static_cast<const X*>(input.const_data_ptr());
+  T* y = static_cast<T*>(output.mutable_data_ptr());
   at::parallel_for(0, rows, std::max<int64_t>(1, kSmall / size), [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) {
-      const T* x = from + row * size;
-      T* y = to + row * size;
-      float squares = 0;
-#pragma omp simd reduction(+ : squares)
-      for (int64_t i = 0; i < size; ++i) squares += load(x + i) * load(x + i);
-      const float scale = 1.0f / std::sqrt(squares / size + static_cast<float>(epsilon));
+    for (int64_t at = begin * size; at < end * size; at += size) normalize(x + at, w, epsilon, size, y + at);
+  });
+}
+
+template <class X, class T>
+void add_and_norm_of(const Tensor& input, const Tensor& other, const Tensor& weight, double epsilon, Tensor& sum,
+                     Tensor& output) {
+  const int64_t size = weight.numel(), rows = input.numel() / size;
+  const T *w = static_cast<const T*>(weight.const_data_ptr()), *more = static_cast<const T*>(other.const_data_ptr());
+  const X* x = static_cast<const X*>(input.const_data_ptr());
+  float* both = static_cast<float*>(sum.mutable_data_ptr());
+  T* y = static_cast<T*>(output.mutable_data_ptr());
+  at::parallel_for(0, rows, std::max<int64_t>(1, kSmall / size), [&](int64_t begin, int64_t end) {
+    for (int64_t at = begin * size; at < end * size; at += size) {
 #pragma omp simd
-      for (int64_t i = 0; i < size; ++i) store(y + i, load(w + i) * rounded<T>(load(x + i) * scale));
+      for (int64_t i = 0; i < size; ++i) both[at + i] = load(x + at + i) + load(more + at + i);
+      normalize(both + at, w, epsilon, size, y + at);
     }
   });
 }
@@ -220,9 +240,26 @@ void for_type_of(const Tensor& tensor, Work work) {
 
 Tensor rms_norm(const Tensor& input, const Tensor& weight, double epsilon) {
   const Tensor rows = input.contiguous();
-  Tensor output = at::empty_like(rows);
-  for_type_of(input, [&](auto number) { rms_norm_of<decltype(number)>(rows, weight, epsilon, output); });
+  Tensor output = at::empty(rows.sizes(), weight.options());
+  for_type_of(rows, [&](auto x) {
+    for_type_of(weight, [&](auto w) { rms_norm_of<decltype(x), decltype(w)>(rows, weight, epsilon, output); });
+  });
   return output;
+}
+
+std::tuple<Tensor, Tensor> add_and_norm(const Tensor& input, const Tensor& other, const Tensor& weight,
+                                        double epsilon) {
+  TORCH_CHECK(input.sizes() == other.sizes() && other.scalar_type() == weight.scalar_type(),
+              "what is added must have the shape of the input and the type of the weight");
+  const Tensor rows = input.contiguous(), more = other.contiguous();
+  Tensor sum = at::empty(rows.sizes(), rows.options().dtype(at::kFloat));
+  Tensor output = at::empty(rows.sizes(), weight.options());
+  for_type_of(rows, [&](auto x) {
+    for_type_of(weight, [&](auto w) {
+      add_and_norm_of<decltype(x), decltype(w)>(rows, more, weight, epsilon, sum, output);
+    });
+  });
+  return {sum, output};
 }
 
 Tensor rotate_and_keep(const Tensor& query, const Tensor& key, const Tensor& value, const Tensor& cosines,
@@ -249,6 +286,8 @@ Tensor attend(const Tensor& query, const Tensor& keys, const Tensor& values, con
 
 TORCH_LIBRARY(calyx, library) {
   library.def("rms_norm(Tensor input, Tensor weight, float epsilon) -> Tensor", rms_norm);
+  library.def("add_and_norm(Tensor input, Tensor other, Tensor weight, float epsilon) -> (Tensor sum, Tensor normed)",
+              add_and_norm);
   library.def(
       "rotate_and_keep(Tensor query, Tensor key, Tensor value, Tensor cosines, Tensor sines, Tensor(a!) keys, "
       "Tensor(b!) values, Tensor slots) -> Tensor",

@@ -100,15 +100,15 @@ class PackedSpan:
         return self._run(filled, batch, blocks, adapter)[:tokens]
 
     def _run(self, hidden: torch.Tensor, batch: Batch, blocks: range, adapter: str) -> torch.Tensor:
-        given = self._inputs.packed(hidden[None], batch.positions)
+        given, dtype = self._inputs.packed(hidden[None], batch.positions), hidden.dtype
         for number, index in enumerate(blocks):
             block, fused = self._blocks[index], None if adapter else self._fused[index]
             cache = attention.PackedCache(self._keys[number], self._values[number], batch)
             if fused is not None:
                 hidden = fused.run(hidden, given[block.index], cache)
             else:
-                hidden = self._run_as_it_is(block, hidden, given[block.index], cache)
-        return hidden
+                hidden = self._run_as_it_is(block, hidden.to(dtype), given[block.index], cache)
+        return hidden.to(dtype)
 
     def _run_as_it_is(
         self, block: DecoderBlock, hidden: torch.Tensor, given: dict[str, Any], cache: attention.PackedCache

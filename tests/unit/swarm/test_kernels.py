@@ -29,28 +29,44 @@ def assert_near(result: torch.Tensor, exact: torch.Tensor) -> None:
     )
 
 
+def normed(inputs: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return functional.rms_norm(inputs.double(), inputs.shape[-1:], weight.double(), 1e-5)
+
+
 @TYPES
+@pytest.mark.parametrize("inputs_dtype", ROUNDING, ids=str)
 @pytest.mark.parametrize("shape", [(1, 1), (1, 7), (3, 64), (2, 5, 576), (0, 8)])
-def test_rms_norm(shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    inputs, weight = random(*shape, dtype=dtype), random(shape[-1], dtype=dtype, seed=1)
+def test_rms_norm(shape: tuple[int, ...], inputs_dtype: torch.dtype, dtype: torch.dtype) -> None:
+    inputs, weight = random(*shape, dtype=inputs_dtype), random(shape[-1], dtype=dtype, seed=1)
 
     result = OPERATORS.rms_norm(inputs, weight, 1e-5)
 
     assert result.dtype == dtype
     if result.numel():
-        assert_near(result, functional.rms_norm(inputs.double(), shape[-1:], weight.double(), 1e-5))
+        assert_near(result, normed(inputs, weight))
 
 
 @TYPES
-def test_norms_are_rounded_where_transformers_rounds(dtype: torch.dtype) -> None:
-    inputs, weight = random(9, 576, dtype=dtype), random(576, dtype=dtype, seed=1)
-    scale = torch.rsqrt(inputs.float().pow(2).mean(-1, keepdim=True) + 1e-5)
+@pytest.mark.parametrize("inputs_dtype", ROUNDING, ids=str)
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (16, 576), (0, 8)])
+def test_the_norm_of_a_sum(shape: tuple[int, ...], inputs_dtype: torch.dtype, dtype: torch.dtype) -> None:
+    inputs, other = random(*shape, dtype=inputs_dtype), random(*shape, dtype=dtype, seed=2)
+    weight = random(shape[-1], dtype=dtype, seed=1)
+
+    total, result = OPERATORS.add_and_norm(inputs, other, weight, 1e-5)
+
+    assert total.equal(inputs.float() + other.float())
+    assert result.dtype == dtype
+    if result.numel():
+        assert_near(result, normed(total, weight))
+
+
+def test_norms_are_rounded_once() -> None:
+    inputs, weight = random(9, 576, dtype=torch.bfloat16), random(576, dtype=torch.bfloat16, seed=1)
 
     result = OPERATORS.rms_norm(inputs, weight, 1e-5)
 
-    steps = (result.float() - (weight * (inputs.float() * scale).to(dtype)).float()).abs()
-    assert (steps > 0).float().mean() < (0.01 if dtype == torch.bfloat16 else 1)
-    assert_near(result, functional.rms_norm(inputs.double(), (576,), weight.double(), 1e-5))
+    assert (result != normed(inputs, weight).bfloat16()).float().mean() < 0.01
 
 
 def turned(heads: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
@@ -142,6 +158,8 @@ def test_other_numbers_and_layouts_are_refused() -> None:
     tensor = torch.ones(2, 4, 8, dtype=torch.float64)
     with pytest.raises(RuntimeError, match="float or bfloat16"):
         OPERATORS.rms_norm(tensor, tensor[0, 0], 1e-5)
+    with pytest.raises(RuntimeError, match="shape of the input"):
+        OPERATORS.add_and_norm(torch.ones(2, 4), torch.ones(2, 3), torch.ones(4), 1e-5)
     apart = torch.ones(2, 4, 16)[..., ::2]
     with pytest.raises(RuntimeError, match="side by side"):
         OPERATORS.attend(apart, apart, apart, torch.tensor([0, 0]), torch.tensor([1, 1]), 1.0, 0.0)

@@ -81,7 +81,7 @@ def span_of(
     anatomy = Anatomy.of(model.config)
     inputs = LayerInputs(anatomy, model.dtype, CPU)
     blocks = [DecoderBlock(anatomy, index, layer, inputs) for index, layer in enumerate(model.model.layers)]
-    size = (LAYERS, 100 + GROUP_TOKENS, blocks[0].num_kv_heads, blocks[0].head_size)
+    size = (len(blocks), 100 + GROUP_TOKENS, blocks[0].num_kv_heads, blocks[0].head_size)
     keys, values = (torch.full(size, float("nan"), dtype=model.dtype) for _ in ("keys", "values"))
     return PackedSpan(blocks, inputs, keys, values), blocks, inputs
 
@@ -166,3 +166,20 @@ def test_in_bfloat16_neighbours_change_no_more_than_rounding_does() -> None:
 
     rounding = (alone.float() - truth).norm() / truth.norm()
     assert (beside.float() - alone.float()).norm() / truth.norm() <= 2 * rounding
+
+
+def test_in_bfloat16_results_are_nearer_to_the_exact_ones_than_those_of_transformers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deep = LlamaConfig(**{**COMMON, "num_hidden_layers": 16})
+    text = torch.randn(20, HIDDEN, generator=torch.Generator().manual_seed(0)).bfloat16()
+
+    def run(dtype: torch.dtype) -> torch.Tensor:
+        span, blocks, _ = span_of(make(deep, torch.bfloat16).to(dtype), prepacked=True)
+        return span.run(text.to(dtype), [Piece(0, 0, 20)], range(len(blocks))).float()
+
+    exact, ours = run(torch.float32), run(torch.bfloat16)
+    monkeypatch.setattr(kernels, "OPERATORS", None)
+    theirs = run(torch.bfloat16)
+
+    assert (ours - exact).norm() < 0.85 * (theirs - exact).norm()
