@@ -1,11 +1,14 @@
-"""Servers of tiny models that run batches, one of each variant; these tests have one thread."""
+"""Servers that run batches: of tiny models, one of each variant, and without any; these tests have one thread."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
+from services.swarm.serving.open_sessions import OPEN
 from tests.unit.swarm.batch_server import Parts, Server, make_parts, make_server
+from tests.unit.swarm.bundle_server import BundleServer
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,3 +28,10 @@ def parts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def server(parts: Parts) -> Server:
     return make_server(parts)
+
+
+@pytest.fixture
+def bundle_server(tmp_path: Path) -> Iterator[BundleServer]:
+    OPEN.clear()
+    yield BundleServer(tmp_path)
+    OPEN.clear()

@@ -1,11 +1,7 @@
-"""Steps of many sessions in one message: through real sockets, against a pool that notes what it was asked."""
+"""Steps of many sessions in one message: what is sent, and what a server does with it."""
 
 import asyncio
 import struct
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import msgpack
@@ -15,98 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.swarm.bundles import BUNDLED_TOKENS, Part, pack, read
-from services.swarm.client import lanes
-from services.swarm.client.lanes import Lane
 from services.swarm.serving.batching_pool import Bundle
-from services.swarm.serving.bundled import BundledSteps
-from services.swarm.serving.open_sessions import OPEN, OpenSession
-
-WIDTH = 4
-BLOCKS = ("x.0", "x.2")
-
-
-class FakePool:
-    """Answers each token with one more, and each session whose handle is in ``broken`` with a problem."""
-
-    def __init__(self) -> None:
-        self.asked: list[Bundle] = []
-        self.broken: set[int] = set()
-        self.gate = asyncio.Event()
-        self.gate.set()
-
-    async def submit_task(self, hidden: torch.Tensor, bundle: Bundle, *, priority: float) -> list[Any]:
-        self.asked.append(bundle)
-        await self.gate.wait()
-        parts = hidden.split([tokens for _, _, tokens in bundle.parts], dim=1)
-        good = [
-            one + 1
-            for one, (handle, *_) in zip(parts, bundle.parts, strict=True)
-            if handle not in self.broken
-        ]
-        problems = ["broken" if handle in self.broken else None for handle, *_ in bundle.parts]
-        return [torch.cat(good, dim=1) if good else hidden[:, :0], problems]
-
-
-class Server:
-    """A handler's stream behind a socket, and what a client knows of the network to it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.pool = FakePool()
-        backend: Any = SimpleNamespace(
-            inference_pool=self.pool,
-            dtype=torch.float32,
-            block=SimpleNamespace(config=SimpleNamespace(hidden_size=WIDTH)),
-        )
-        self.steps = BundledSteps(dict.fromkeys(("x.0", "x.1", "x.2"), backend))
-        self.path = folder / "socket"
-        self.connected = 0
-        self.lost = False
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        self.connected += 1
-        return await asyncio.open_unix_connection(self.path)
-
-    async def check(self) -> None:
-        if self.lost:
-            raise ConnectionError("lost")
-
-    @asynccontextmanager
-    async def listening(self) -> AsyncIterator[None]:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self.steps.serve(None, reader, writer)  # type: ignore[arg-type]
-
-        async with await asyncio.start_unix_server(serve, self.path):
-            yield
-
-    @asynccontextmanager
-    async def lane(self, timeout: float = 5.0) -> AsyncIterator[Lane]:
-        async with self.listening():
-            lane = Lane(self, timeout)
-            yield lane
-            lane.close()
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Server:
-    return Server(tmp_path)
-
-
-@pytest.fixture(autouse=True)
-def _no_session_is_left() -> Iterator[None]:
-    OPEN.clear()
-    yield
-    OPEN.clear()
-
-
-def opened(name: str, handle: int, *, position: int = 3, **more: Any) -> OpenSession:
-    session = OpenSession(handle, **({"blocks": BLOCKS, "adapter": "", "max_length": 20, "rows": 1} | more))
-    session.position = position
-    OPEN[name] = session
-    return session
-
-
-def tokens(count: int, value: float = 0.0) -> torch.Tensor:
-    return torch.full((count, WIDTH), float(value))
+from tests.unit.swarm.bundle_server import BLOCKS, WIDTH, BundleServer, opened, tokens
 
 
 @given(
@@ -153,28 +59,30 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("what", UNREADABLE)
-async def test_a_client_that_sends_what_nobody_can_read_is_left(server: Server, what: str) -> None:
+async def test_a_client_that_sends_what_nobody_can_read_is_left(
+    bundle_server: BundleServer, what: str
+) -> None:
     opened("s", 0)
-    async with server.listening():
-        reader, writer = await server.connect()
+    async with bundle_server.listening():
+        reader, writer = await bundle_server.connect()
         writer.write(UNREADABLE[what])
 
         async with asyncio.timeout(5):
             assert await reader.read() == b""
         writer.close()
-    assert server.pool.asked == []
+    assert bundle_server.pool.asked == []
 
 
-async def test_steps_of_one_turn_are_one_task(server: Server) -> None:
+async def test_steps_of_one_turn_are_one_task(bundle_server: BundleServer) -> None:
     sessions = {f"s{number}": opened(f"s{number}", 10 * number) for number in range(5)}
-    async with server.lane() as lane:
+    async with bundle_server.lane() as lane:
         outputs = await asyncio.gather(
             *(lane.step(name, 3, tokens(1 + number, float(number))) for number, name in enumerate(sessions))
         )
 
     for number, output in enumerate(outputs):
         assert output.equal(tokens(1 + number, number + 1))
-    (bundle,) = server.pool.asked
+    (bundle,) = bundle_server.pool.asked
     assert bundle == Bundle(BLOCKS, "", tuple((10 * number, 3, 1 + number) for number in range(5)))
     assert [session.position for session in sessions.values()] == [4, 5, 6, 7, 8]
     assert not any(session.busy for session in sessions.values())
@@ -190,12 +98,14 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("what", REFUSED)
-async def test_a_step_that_cannot_be_is_refused_and_others_run(server: Server, what: str) -> None:
+async def test_a_step_that_cannot_be_is_refused_and_others_run(
+    bundle_server: BundleServer, what: str
+) -> None:
     problem, session = REFUSED[what]
     opened("good", 5)
     if what != "unknown":
         opened("bad", 6, **session)
-    async with server.lane() as lane:
+    async with bundle_server.lane() as lane:
         good, bad = await asyncio.gather(
             lane.step("good", 3, tokens(1)), lane.step("bad", 3, tokens(1)), return_exceptions=True
         )
@@ -203,27 +113,27 @@ async def test_a_step_that_cannot_be_is_refused_and_others_run(server: Server, w
     assert isinstance(good, torch.Tensor)
     assert isinstance(bad, RuntimeError)
     assert str(bad) == problem
-    assert server.pool.asked == [Bundle(BLOCKS, "", ((5, 3, 1),))]
+    assert bundle_server.pool.asked == [Bundle(BLOCKS, "", ((5, 3, 1),))]
 
 
 @pytest.mark.parametrize("count", [0, BUNDLED_TOKENS + 1])
-async def test_so_many_tokens_are_no_step(server: Server, count: int) -> None:
+async def test_so_many_tokens_are_no_step(bundle_server: BundleServer, count: int) -> None:
     opened("s", 0)
-    async with server.lane() as lane:
+    async with bundle_server.lane() as lane:
         with pytest.raises(RuntimeError, match=f"{count} tokens are not 1 to {BUNDLED_TOKENS}"):
             await lane.step("s", 3, tokens(count))
 
 
-async def test_hidden_states_of_another_width_are_refused(server: Server) -> None:
+async def test_hidden_states_of_another_width_are_refused(bundle_server: BundleServer) -> None:
     opened("s", 0)
-    async with server.lane() as lane:
+    async with bundle_server.lane() as lane:
         with pytest.raises(RuntimeError, match="hidden states are 5 wide, not 4"):
             await lane.step("s", 3, torch.zeros(1, 5))
 
 
-async def test_a_session_twice_in_a_message_runs_once(server: Server) -> None:
+async def test_a_session_twice_in_a_message_runs_once(bundle_server: BundleServer) -> None:
     opened("s", 0)
-    async with server.lane() as lane:
+    async with bundle_server.lane() as lane:
         results = await asyncio.gather(
             lane.step("s", 3, tokens(1)), lane.step("s", 2, tokens(1)), return_exceptions=True
         )
@@ -231,11 +141,11 @@ async def test_a_session_twice_in_a_message_runs_once(server: Server) -> None:
     assert [isinstance(one, torch.Tensor) for one in results] == [True, False]
 
 
-async def test_sessions_of_other_blocks_go_in_another_message(server: Server) -> None:
+async def test_sessions_of_other_blocks_go_in_another_message(bundle_server: BundleServer) -> None:
     opened("s", 0)
     opened("t", 1, blocks=("x.0", "x.1"))
     opened("u", 2, adapter="lora")
-    async with server.lane() as lane:
+    async with bundle_server.lane() as lane:
         results = await asyncio.gather(
             *(lane.step(name, 3, tokens(1)) for name in "stu"), return_exceptions=True
         )
@@ -244,10 +154,10 @@ async def test_sessions_of_other_blocks_go_in_another_message(server: Server) ->
     assert "are sent in another message" in str(results[1])
 
 
-async def test_a_step_that_fails_is_told_from_those_that_do_not(server: Server) -> None:
+async def test_a_step_that_fails_is_told_from_those_that_do_not(bundle_server: BundleServer) -> None:
     sessions = [opened(name, handle) for handle, name in enumerate("stu")]
-    server.pool.broken = {1}
-    async with server.lane() as lane:
+    bundle_server.pool.broken = {1}
+    async with bundle_server.lane() as lane:
         results = await asyncio.gather(
             *(lane.step(name, 3, tokens(2, handle)) for handle, name in enumerate("stu")),
             return_exceptions=True,
@@ -260,15 +170,15 @@ async def test_a_step_that_fails_is_told_from_those_that_do_not(server: Server) 
 
 
 async def test_a_runtime_that_fails_fails_all_of_a_message(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    bundle_server: BundleServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sessions = [opened(name, handle) for handle, name in enumerate("st")]
 
     async def fail(*_: object, **__: object) -> None:
         raise ValueError("no memory")
 
-    monkeypatch.setattr(server.pool, "submit_task", fail)
-    async with server.lane() as lane:
+    monkeypatch.setattr(bundle_server.pool, "submit_task", fail)
+    async with bundle_server.lane() as lane:
         results = await asyncio.gather(
             *(lane.step(name, 3, tokens(1)) for name in "st"), return_exceptions=True
         )
@@ -277,103 +187,9 @@ async def test_a_runtime_that_fails_fails_all_of_a_message(
     assert not any(session.busy for session in sessions)
 
 
-async def test_a_session_may_step_from_where_it_was(server: Server) -> None:
+async def test_a_session_may_step_from_where_it_was(bundle_server: BundleServer) -> None:
     session = opened("s", 0, position=9)
-    async with server.lane() as lane:
+    async with bundle_server.lane() as lane:
         await lane.step("s", 5, tokens(2))
 
     assert session.position == 7
-
-
-async def test_many_tokens_are_several_messages(server: Server) -> None:
-    names = [f"s{number}" for number in range(40)]
-    for handle, name in enumerate(names):
-        opened(name, handle)
-    async with server.lane() as lane:
-        await asyncio.gather(*(lane.step(name, 3, tokens(BUNDLED_TOKENS)) for name in names))
-
-    assert [len(bundle.parts) for bundle in server.pool.asked] == [32, 8]
-    assert server.connected == 1
-
-
-async def test_who_leaves_before_the_answer_disturbs_nobody(server: Server) -> None:
-    for handle, name in enumerate("st"):
-        opened(name, handle)
-    server.pool.gate.clear()
-    async with server.lane() as lane:
-        leaving, staying = (asyncio.create_task(lane.step(name, 3, tokens(1))) for name in "st")
-        while not server.pool.asked:
-            await asyncio.sleep(0.01)
-        leaving.cancel()
-        server.pool.gate.set()
-
-        assert (await staying).equal(tokens(1, 1))
-        assert lane._awaited == {}
-
-
-async def test_outputs_of_a_session_do_not_keep_those_of_others_in_memory(server: Server) -> None:
-    for handle, name in enumerate("st"):
-        opened(name, handle)
-    async with server.lane() as lane:
-        for output in await asyncio.gather(*(lane.step(name, 3, tokens(1)) for name in "st")):
-            assert output.untyped_storage().nbytes() == output.nbytes
-
-
-async def test_a_lost_stream_fails_those_who_wait_and_is_opened_again(server: Server) -> None:
-    opened("s", 0)
-    server.pool.gate.clear()
-    lane = Lane(server, 5.0)
-    async with server.listening():
-        step = asyncio.create_task(lane.step("s", 3, tokens(1)))
-        while not server.pool.asked:
-            await asyncio.sleep(0.01)
-        assert lane._writer is not None
-        lane._writer.close()
-        with pytest.raises(ConnectionError, match="is lost"):
-            await step
-        server.pool.gate.set()
-        OPEN["s"].busy = False
-
-        assert (await lane.step("s", 3, tokens(1))).equal(tokens(1, 1))
-    assert server.connected == 2
-    lane.close()
-
-
-async def test_a_server_that_cannot_be_reached_fails_the_step(server: Server) -> None:
-    with pytest.raises(FileNotFoundError):
-        await Lane(server, 5.0).step("s", 3, tokens(1))
-
-
-async def test_a_silent_server_is_looked_at_and_given_up(
-    server: Server, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lanes, "LOOK_SECONDS", 0.01)
-    opened("s", 0)
-    server.pool.gate.clear()
-    async with server.lane(timeout=0.05) as lane:
-        with pytest.raises(TimeoutError, match="has not answered"):
-            await lane.step("s", 3, tokens(1))
-        OPEN["s"].busy = False
-        server.lost = True
-        with pytest.raises(ConnectionError, match="lost"):
-            await lane.step("s", 3, tokens(1))
-
-
-async def test_steps_that_wait_when_the_lane_is_closed_fail(server: Server) -> None:
-    opened("s", 0)
-    server.pool.gate.clear()
-    async with server.lane() as lane:
-        step = asyncio.create_task(lane.step("s", 3, tokens(1)))
-        while not server.pool.asked:
-            await asyncio.sleep(0.01)
-        lane.close()
-        with pytest.raises(ConnectionError, match="is closed"):
-            await step
-
-
-async def test_numbers_of_an_unknown_type_fail_their_step_alone(server: Server) -> None:
-    opened("s", 0)
-    async with server.lane() as lane:
-        with pytest.raises(KeyError):
-            await lane.step("s", 3, tokens(1).double())
-        assert (await lane.step("s", 3, tokens(1))).equal(tokens(1, 1))
