@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
+from services.swarm.client.company import Company
 from services.swarm.client.history import History
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,9 @@ class Stream(Protocol):
 
 class Routes(Protocol):
     """Knows the servers; see ``services.swarm.client.routes.PetalsRoutes``."""
+
+    company: Company
+    """Of the texts that use these routes."""
 
     @property
     def num_blocks(self) -> int:
@@ -125,12 +129,13 @@ class Chain:
         self._pushed_to = 0
         outputs, index, block = hidden, 0, 0
         try:
-            while block < self._routes.num_blocks:
-                history = self._histories.setdefault(block, History())
-                history.extend_to(end, outputs)
-                outputs = await self._pass(index, block, history, step_id)
-                block = self._links[index].span.end
-                index += 1
+            with self._routes.company:
+                while block < self._routes.num_blocks:
+                    history = self._histories.setdefault(block, History())
+                    history.extend_to(end, outputs)
+                    outputs = await self._pass(index, block, history, step_id)
+                    block = self._links[index].span.end
+                    index += 1
         except BaseException:
             self._start_over()
             raise

@@ -11,6 +11,7 @@ from petals.data_structures import RemoteSpanInfo
 
 from services.common.errors import CalyxError
 from services.swarm.client.capabilities import Capabilities
+from services.swarm.client.company import Company
 from services.swarm.client.lanes import Lanes
 from services.swarm.client.stream import ServerStream
 
@@ -20,8 +21,8 @@ _LOOK_SECONDS = 0.02
 _READ_SECONDS = 30.0
 """How long that may take."""
 
-_PUSH_SECONDS = 0.01
-"""What pushing must save; a busy machine answers pings late too."""
+_PUSHED_SECONDS = 0.003
+"""What servers and client need for a step that goes from server to server, instead of in one message with others."""
 
 _LONGEST_NAME = 60
 """What a server calls itself is shown to people, and may be a stranger's joke."""
@@ -63,6 +64,7 @@ class PetalsRoutes:
         self, sequence: RemoteSequenceManager, count: Callable[[str, int, int], None] = lambda *_: None
     ) -> None:
         self._sequence, self.count = sequence, count
+        self.company = Company()
         self._capabilities = Capabilities(sequence.state.p2p, sequence.config.connect_timeout)
         self._lanes = Lanes(
             sequence.state.p2p, sequence.config.connect_timeout, sequence.config.request_timeout
@@ -114,14 +116,15 @@ class PetalsRoutes:
     def pushing_pays(self, span: RemoteSpanInfo, following: RemoteSpanInfo) -> bool:
         """Tell whether the way from server to server is so much shorter than the one by way of here.
 
-        What servers push comes as one message for each session; what goes from here, in one for all.
+        What servers push is a message for each text; what goes from here, one for all that step together.
         """
         pings = self._sequence.ping_aggregator.ping_emas
         there, back = (pings.get(one.peer_id) for one in (span, following))
         if there is None or back is None:
-            return True
+            return False
         between = (span.server_info.next_pings or {}).get(following.peer_id.to_base58(), 0.0)
-        return bool((there.value + back.value - between) / 2 > _PUSH_SECONDS)
+        saved = (there.value + back.value - between) / 2
+        return bool(saved > _PUSHED_SECONDS * (self.company.size - 1))
 
     def succeeded(self, span: RemoteSpanInfo, tokens: int) -> None:
         """Forgive a server its earlier failures, and count the tokens that it answered for."""

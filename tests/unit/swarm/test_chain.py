@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from services.swarm.client.chain import MESSAGE_TOKENS, Address, Chain
+from services.swarm.client.company import Company
 
 BLOCKS = 4
 
@@ -94,6 +95,7 @@ class FakeSwarm:
         self.stock: set[str] = set()
         self.near: set[str] = set()
         self.answered: Counter[str] = Counter()
+        self.company = Company()
 
     async def before_exchange(self, server: str) -> None:
         if self.gate is not None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from contextlib import ExitStack
 
 import pytest
 from hivemind import get_dht_time
@@ -15,6 +16,7 @@ from petals.client.routing.spending_policy import NoSpendingPolicy
 from petals.data_structures import RemoteModuleInfo, RemoteSpanInfo, ServerInfo, ServerState
 from petals.utils.ping import PingAggregator
 
+from services.swarm.client.company import Company
 from services.swarm.client.routes import AnsweringServer, MissingBlocks, PetalsRoutes
 
 BLOCKS = 4
@@ -144,19 +146,22 @@ async def test_what_servers_answer_for_is_counted_by_their_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "back", "between", "pays"),
+    ("texts", "there", "back", "between", "pays"),
     [
-        (0.002, 0.003, 0.001, False),
-        (0.030, 0.030, 0.030, True),
-        (0.030, 0.030, None, True),
-        (0.030, 0.030, 0.050, False),
-        (0.009, 0.010, None, False),
-        (None, 0.001, 0.001, True),
-        (0.001, None, 0.001, True),
+        (1, 0.002, 0.003, 0.001, True),
+        (1, 0.030, 0.030, 0.050, True),
+        (1, 0.030, 0.030, 0.070, False),
+        (1, None, 0.030, 0.001, False),
+        (1, 0.030, None, 0.001, False),
+        (4, 0.002, 0.003, 0.001, False),
+        (4, 0.030, 0.030, 0.030, True),
+        (4, 0.030, 0.030, None, True),
+        (16, 0.030, 0.030, 0.030, False),
+        (16, 0.090, 0.090, 0.030, True),
     ],
 )
-async def test_servers_push_where_that_spares_time_or_nobody_knows(
-    there: float | None, back: float | None, between: float | None, *, pays: bool
+async def test_servers_push_where_that_spares_more_time_than_a_message_for_each_text_takes(
+    texts: int, there: float | None, back: float | None, between: float | None, *, pays: bool
 ) -> None:
     sequence = FakeSequence((ONE, range(2)), (OTHER, range(2, BLOCKS)))
     routes = PetalsRoutes(sequence)
@@ -167,4 +172,40 @@ async def test_servers_push_where_that_spares_time_or_nobody_knows(
     if between is not None:
         span.server_info.next_pings = {following.peer_id.to_base58(): between}
 
-    assert routes.pushing_pays(span, following) == pays
+    with ExitStack() as stepping:
+        for _ in range(texts):
+            stepping.enter_context(routes.company)
+        assert routes.pushing_pays(span, following) == pays
+
+
+def test_texts_that_step_together_again_and_again_are_in_company_from_the_first_one_on() -> None:
+    company = Company()
+    for _ in range(3):
+        with ExitStack() as stepping:
+            for _ in range(16):
+                stepping.enter_context(company)
+
+    with company:
+        assert company.size > 15
+
+
+def test_company_that_has_gone_is_forgotten() -> None:
+    company = Company()
+    with ExitStack() as stepping:
+        for _ in range(16):
+            stepping.enter_context(company)
+
+    for _ in range(200):
+        with company:
+            pass
+
+    assert company.size == 1
+
+
+def test_a_step_that_fails_is_no_company() -> None:
+    company = Company()
+    with pytest.raises(KeyError), company:
+        raise KeyError
+
+    with company:
+        assert company.size == 1
