@@ -56,7 +56,10 @@ class _Steps:
         rows, tokens = request.tensors[0].size[:2]
         self._session.rows, self._session.busy = rows, True
         self._session.position += tokens
-        if self.name is None and (name := metadata.get("session_id")) is not None:
+        name = metadata.get("session_id")
+        if (
+            self.name is None and name is not None and name not in OPEN
+        ):  # or one peer could take another's name
             self.name = name
             OPEN[name] = self._session
         return request, metadata
