@@ -25,6 +25,10 @@ from services.swarm.client.lanes import Lane, Lanes
 CLOSE_SECONDS = 3.0
 """How long a server may take to confirm that a session is closed."""
 
+_BUNDLED_SECONDS = 30.0
+"""How long all steps of a session may go with those of others. Petals' handler forgets a session whose own stream was
+silent for five minutes, so now and then one is sent there."""
+
 _, _ARGUMENTS = pack_args_kwargs(torch.empty(1), DUMMY, DUMMY_INT64)
 
 
@@ -72,6 +76,8 @@ class ServerStream:
         """How many tokens the server holds that are still of use."""
         self._said = 0
         """How many it knows of by Petals' messages."""
+        self._heard: float | None = None
+        """When it was sent the last one of these; None before the first."""
 
     @property
     def address(self) -> tuple[str, str, int, int]:
@@ -106,7 +112,8 @@ class ServerStream:
         Raises:
             Exception: the server cannot be reached, refuses, fails or is lost; the stream is of no use any more.
         """
-        alone = followers or pushed or not self._said or hidden.shape[1] > BUNDLED_TOKENS
+        heard = self._heard is not None and _now() - self._heard < _BUNDLED_SECONDS
+        alone = followers or pushed or not heard or hidden.shape[1] > BUNDLED_TOKENS
         if self._lane is not None and not alone:
             outputs = (await self._lane.step(self._session_id, self._position, hidden[0]))[None]
         else:
@@ -139,7 +146,7 @@ class ServerStream:
             )
         )
         answer = await self._answer(self._answers)
-        self._said = self._position + hidden.shape[1]
+        self._said, self._heard = self._position + hidden.shape[1], _now()
         outputs: torch.Tensor = deserialize_torch_tensor(answer.tensors[0])
         return outputs
 
@@ -195,6 +202,10 @@ class ServerStream:
             async with asyncio.timeout(CLOSE_SECONDS):
                 async for _ in answers:
                     pass
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 async def _next(answers: AsyncIterator[Any]) -> Any:

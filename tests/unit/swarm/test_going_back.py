@@ -119,15 +119,3 @@ async def test_a_session_that_fails_is_open_no_more() -> None:
     with pytest.raises(ValueError, match="start_from_position"):
         await anext(steps)
     assert OPEN == {}
-
-
-async def test_the_name_of_an_open_session_is_not_taken_from_it() -> None:
-    steps = answering(FakePool(), (5, None))
-    await anext(steps)
-    first = OPEN["s"]
-
-    assert await answers((2, None), (1, None)) == [[0, 0], [2]]
-
-    assert OPEN["s"] is first
-    assert await anext(steps, None) is None
-    assert OPEN == {}

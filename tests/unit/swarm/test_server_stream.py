@@ -1,4 +1,4 @@
-"""How a session finds its server's handler, with a daemon of libp2p that is none."""
+"""How a session finds its server's handler and which way its steps go, with a daemon of libp2p that is none."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,12 +6,12 @@ from typing import Any, cast
 
 import pytest
 import torch
-from hivemind import serialize_torch_tensor
 from hivemind.p2p import P2P, PeerID
 from hivemind.p2p.p2p_daemon_bindings.utils import ControlFailure
 from hivemind.proto import runtime_pb2
 from petals.data_structures import RemoteSpanInfo, ServerInfo, ServerState
 
+from services.swarm.client import stream
 from services.swarm.client.capabilities import Capabilities, ServerTerms
 from services.swarm.client.lanes import Lanes
 from services.swarm.client.stream import ServerStream
@@ -26,15 +26,21 @@ class FakeDaemon:
     def __init__(self, handler: str) -> None:
         self.handler = handler
         self.called: list[str] = []
+        self.alone = 0
+        """How many steps it had by the session's own stream."""
 
-    async def iterate_protobuf_handler(self, _: PeerID, name: str, *__: object) -> AsyncIterator[Any]:
+    async def iterate_protobuf_handler(
+        self, _: PeerID, name: str, requests: AsyncIterator[Any], __: object
+    ) -> AsyncIterator[Any]:
         self.called.append(name)
         if name != f"{self.handler}.rpc_inference":
             raise ControlFailure("Connect failed. msg=protocols not supported")
-        return self._answers()
+        return self._answers(requests)
 
-    async def _answers(self) -> AsyncIterator[runtime_pb2.ExpertResponse]:
-        yield runtime_pb2.ExpertResponse(tensors=[serialize_torch_tensor(HIDDEN)])
+    async def _answers(self, requests: AsyncIterator[Any]) -> AsyncIterator[runtime_pb2.ExpertResponse]:
+        async for request in requests:
+            self.alone += 1
+            yield runtime_pb2.ExpertResponse(tensors=[request.tensors[0]])
 
 
 class FakeCapabilities(Capabilities):
@@ -50,14 +56,37 @@ class FakeCapabilities(Capabilities):
         del self._handlers[0]
 
 
-def step(daemon: FakeDaemon, capabilities: Capabilities) -> torch.Tensor:
-    p2p = cast("P2P", daemon)
+class FakeLanes(Lanes):
+    """A way for steps of many sessions, on which they come back as they went."""
+
+    def __init__(self) -> None:
+        self.together = 0
+
+    def to(self, _: PeerID, __: str, ___: str) -> Any:
+        return self
+
+    async def step(self, _: str, __: int, hidden: torch.Tensor) -> torch.Tensor:
+        self.together += 1
+        return hidden
+
+
+def stream_to(daemon: FakeDaemon, capabilities: Capabilities, lanes: Lanes) -> ServerStream:
     span = RemoteSpanInfo(PEER, 0, 2, ServerInfo(ServerState.ONLINE, 1.0))
-    lanes = Lanes(p2p, 5.0, 5.0)
-    stream = ServerStream(
-        p2p, span, ["m.0", "m.1"], capabilities, lanes, {}, connect_timeout=5.0, answer_timeout=5.0
+    return ServerStream(
+        cast("P2P", daemon),
+        span,
+        ["m.0", "m.1"],
+        capabilities,
+        lanes,
+        {},
+        connect_timeout=5.0,
+        answer_timeout=5.0,
     )
-    return asyncio.run(stream.exchange(HIDDEN, "step", [], pushed=False))
+
+
+def step(daemon: FakeDaemon, capabilities: Capabilities) -> torch.Tensor:
+    session = stream_to(daemon, capabilities, FakeLanes())
+    return asyncio.run(session.exchange(HIDDEN, "step", [], pushed=False))
 
 
 def test_a_server_that_was_started_again_is_asked_for_its_new_handlers() -> None:
@@ -75,3 +104,24 @@ def test_a_server_without_the_handler_that_it_names_is_asked_twice_at_most() -> 
         step(daemon, FakeCapabilities("old", "new"))
 
     assert len(daemon.called) == 2
+
+
+async def three_steps() -> tuple[int, int]:
+    """Return how many of a prompt and two steps went alone, and how many together with other sessions'."""
+    daemon, lanes = FakeDaemon("one"), FakeLanes()
+    session = stream_to(daemon, FakeCapabilities("one"), lanes)
+    for tokens in (3, 1, 1):
+        await session.exchange(HIDDEN[:, :tokens], "step", [], pushed=False)
+    return daemon.alone, lanes.together
+
+
+async def test_steps_go_together() -> None:
+    assert await three_steps() == (1, 2)
+
+
+async def test_now_and_then_a_step_goes_alone_so_that_the_server_does_not_forget_the_session(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "_BUNDLED_SECONDS", 0.0)
+
+    assert await three_steps() == (3, 0)
