@@ -6,6 +6,7 @@ Belongs to hivemind's event loop.
 import asyncio
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import torch
 from hivemind.p2p import P2P, PeerID
@@ -74,11 +75,6 @@ class Lane:
             return await step.answer
         finally:
             self._awaited.pop((session, position), None)
-
-    @property
-    def is_in_use(self) -> bool:
-        """Whether the stream is open, or about to be opened."""
-        return self._running is not None or bool(self._leaving)
 
     def close(self) -> None:
         """End the stream; steps that wait fail."""
@@ -188,18 +184,18 @@ class Lanes:
 
     def __init__(self, p2p: P2P, connect_timeout: float, answer_timeout: float) -> None:
         self._p2p, self._connect_timeout, self._answer_timeout = p2p, connect_timeout, answer_timeout
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        # Sessions keep theirs, and an open stream keeps its own; those of servers that are gone vanish
+        self._lanes: WeakValueDictionary[tuple[str, str], Lane] = WeakValueDictionary()
 
     def to(self, peer: PeerID, name: str, kind: str) -> Lane:
         """Return the stream of this name, for sessions of one kind: with the same blocks and the same adapter."""
-        if (name, kind) not in self._lanes:
-            self._lanes = {key: lane for key, lane in self._lanes.items() if lane.is_in_use}
+        lane = self._lanes.get((name, kind))
+        if lane is None:
             way = _WayToHandler(self._p2p, peer, name, self._connect_timeout)
-            self._lanes[name, kind] = Lane(way, self._answer_timeout)
-        return self._lanes[name, kind]
+            lane = self._lanes[name, kind] = Lane(way, self._answer_timeout)
+        return lane
 
     def close(self) -> None:
         """End all streams."""
-        for lane in self._lanes.values():
+        for lane in list(self._lanes.values()):
             lane.close()
-        self._lanes.clear()

@@ -1,14 +1,20 @@
 """Steps of many sessions in one message: the client, whose answers come from a server behind a real socket."""
 
 import asyncio
+import gc
+import weakref
+from typing import Any, cast
 
 import pytest
+from hivemind.p2p import P2P, PeerID
 
 from services.swarm.bundles import BUNDLED_TOKENS
 from services.swarm.client import lanes
-from services.swarm.client.lanes import Lane
+from services.swarm.client.lanes import Lane, Lanes
 from services.swarm.serving.open_sessions import OPEN
 from tests.unit.swarm.bundle_server import BundleServer, opened, tokens
+
+PEER = PeerID(bytes(32))
 
 
 async def test_many_tokens_are_several_messages(bundle_server: BundleServer) -> None:
@@ -105,3 +111,39 @@ async def test_numbers_of_an_unknown_type_fail_their_step_alone(bundle_server: B
         with pytest.raises(KeyError):
             await lane.step("s", 3, tokens(1).double())
         assert (await lane.step("s", 3, tokens(1))).equal(tokens(1, 1))
+
+
+class FakeDaemon:
+    """Connects to a server without libp2p."""
+
+    def __init__(self, server: BundleServer) -> None:
+        self._server = server
+
+    async def call_binary_stream_handler(self, *_: object) -> tuple[None, Any, Any]:
+        return None, *await self._server.connect()
+
+
+async def test_sessions_of_one_kind_share_a_lane_whoever_comes_between(bundle_server: BundleServer) -> None:
+    opened("s", 0)
+    all_lanes = Lanes(cast("P2P", FakeDaemon(bundle_server)), 5.0, 5.0)
+    async with bundle_server.listening():
+        first = all_lanes.to(PEER, "name", "one kind")
+        other = all_lanes.to(PEER, "name", "another kind")
+        assert all_lanes.to(PEER, "name", "one kind") is first
+        assert other is not first
+
+        await first.step("s", 3, tokens(1))
+        del first
+        gc.collect()
+        await all_lanes.to(PEER, "name", "one kind").step("s", 4, tokens(1))
+        assert bundle_server.connected == 1
+        all_lanes.close()
+
+
+async def test_a_lane_that_nobody_holds_and_no_stream_needs_vanishes(bundle_server: BundleServer) -> None:
+    all_lanes = Lanes(cast("P2P", FakeDaemon(bundle_server)), 5.0, 5.0)
+    lane = weakref.ref(all_lanes.to(PEER, "name", "kind"))
+
+    gc.collect()
+
+    assert lane() is None
