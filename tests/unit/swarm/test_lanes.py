@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import weakref
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -121,6 +122,9 @@ class FakeDaemon:
 
     async def call_binary_stream_handler(self, *_: object) -> tuple[None, Any, Any]:
         return None, *await self._server.connect()
+
+    async def list_peers(self) -> list[SimpleNamespace]:
+        return [SimpleNamespace(peer_id=PEER)]
 
 
 async def test_sessions_of_one_kind_share_a_lane_whoever_comes_between(bundle_server: BundleServer) -> None:
