@@ -59,14 +59,15 @@ def figures(measured: dict[str, Any]) -> list[Figure]:
                 Figure(f"{streams} streams, {ours} to {theirs}", ratio, "x", goals.get(int(streams)))
             )
     ((most, halves),) = speeds["halves"].items()
-    spread = measured["gap_p95"] / measured["gap_p50"]
-    wait = measured["first_token_beside"] / measured["first_token"]
+    waits = measured["waits"]
+    spread = waits["gap_p95"] / waits["gap_p50"]
+    wait = waits["first_token_beside"] / waits["first_token"]
     return [
         *lines,
         Figure(f"{most} streams, two servers to one", halves / speeds["batched"][most], "x", 0.9),
-        Figure(f"{most} streams, median time per token", 1000 * measured["gap_p50"], "ms"),
+        Figure(f"{most} streams, median time per token", 1000 * waits["gap_p50"], "ms"),
         Figure(f"{most} streams, 95th percentile to median", spread, "times", 1.5),
-        Figure("first token of a short prompt", 1000 * measured["first_token"], "ms"),
+        Figure("first token of a short prompt", 1000 * waits["first_token"], "ms"),
         Figure("the same beside a prompt of 2000 tokens", wait, "times", 3),
         *(
             Figure(f"{_COSTS[way]}, processor time a token in {role}", 1000 * seconds, "ms")

@@ -1,7 +1,8 @@
 """Runs in the tests' environment: the same greedy tokens by several ways, with 1, 4 and 16 streams at once.
 
-All servers run from the start and are asked in turns, so that a machine whose speed drifts treats all alike. Prints
-one line of JSON, see ``Measured``.
+Waits are measured first, with no other swarm on the machine: what idle servers do now and then would be felt in every
+twentieth gap. For speeds all servers run and are asked in turns, so that a machine whose speed drifts treats all
+alike. Prints one line of JSON, see ``Measured``.
 """
 
 import asyncio
@@ -41,24 +42,35 @@ Way = Callable[[list[list[int]]], Streams]
 
 
 @dataclass(frozen=True)
+class Waits:
+    """Seconds.
+
+    Attributes:
+        gap_p50: the median of those between two tokens of a stream, with most streams at once.
+        gap_p95: the same, which 95 of 100 stay below.
+        first_token: from a prompt to its first token.
+        first_token_beside: the same while a long prompt runs.
+    """
+
+    gap_p50: float
+    gap_p95: float
+    first_token: float
+    first_token_beside: float
+
+
+@dataclass(frozen=True)
 class Measured:
     """What was measured, as medians of all rounds.
 
     Attributes:
         speeds: way → number of streams → tokens a second of all together.
-        gap_p50: the median of seconds between two tokens of a stream, with most streams at once, in batches.
-        gap_p95: the same, which 95 of 100 stay below.
-        first_token: seconds from a prompt to its first token, in batches.
-        first_token_beside: the same while a long prompt runs.
+        waits: of those who are served in batches.
         costs: way → role → seconds of processor time a token, with most streams at once; way ``alone`` is one
             stream in batches.
     """
 
     speeds: dict[str, dict[int, float]]
-    gap_p50: float
-    gap_p95: float
-    first_token: float
-    first_token_beside: float
+    waits: Waits
     costs: dict[str, dict[str, float]]
 
 
@@ -110,8 +122,9 @@ def measure(settings: SwarmSettings, folder: Path) -> Measured:
         def swarm(name: str, scheduler: str, servers: int = 1) -> Served:
             return stack.enter_context(served(folder / name, settings, scheduler, servers))
 
-        stock, batched = swarm("stock", "stock"), swarm("batched", "batched")
-        halves = swarm("halves", "batched", servers=2)
+        batched = swarm("batched", "batched")
+        waits = _waits(batched)
+        stock, halves = swarm("stock", "stock"), swarm("halves", "batched", servers=2)
         plain = AutoModelForCausalLM.from_pretrained(
             settings.models_dir / settings.model, dtype=getattr(torch, DTYPE)
         )
@@ -121,32 +134,32 @@ def measure(settings: SwarmSettings, folder: Path) -> Measured:
             "plain": lambda texts: COMPUTING.submit(by_itself, plain, texts, NEW_TOKENS).result(),
         }
         speeds: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-        gaps: list[float] = []
-        alone, beside = [], []
         for _ in range(ROUNDS):
             for streams in STREAMS:
                 texts = prompts(streams, plain.config.vocab_size)
                 for way, run in (ways | ({"halves": halves.go_on} if streams == STREAMS[-1] else {})).items():
-                    result = run(texts)
-                    speeds[way][streams].append(result.speed)
-                    if (way, streams) == ("batched", STREAMS[-1]):
-                        gaps += result.gaps
-            alone.append(asyncio.run(first_token(batched.model)))
-            beside.append(asyncio.run(first_token_beside_long_prompt(batched.model)))
+                    speeds[way][streams].append(run(texts).speed)
         most = prompts(STREAMS[-1], plain.config.vocab_size)
         costs = {"stock": stock.cost(most), "batched": batched.cost(most), "alone": batched.cost(most[:1])}
-    hundredths = statistics.quantiles(gaps, n=100)
     return Measured(
         {
             way: {streams: statistics.median(some) for streams, some in by_streams.items()}
             for way, by_streams in speeds.items()
         },
-        hundredths[49],
-        hundredths[94],
-        statistics.median(alone),
-        statistics.median(beside),
+        waits,
         costs,
     )
+
+
+def _waits(served: Served) -> Waits:
+    gaps: list[float] = []
+    alone, beside = [], []
+    for _ in range(ROUNDS):
+        gaps += served.go_on(prompts(STREAMS[-1], served.model.vocab_size)).gaps
+        alone.append(asyncio.run(first_token(served.model)))
+        beside.append(asyncio.run(first_token_beside_long_prompt(served.model)))
+    hundredths = statistics.quantiles(gaps, n=100)
+    return Waits(hundredths[49], hundredths[94], statistics.median(alone), statistics.median(beside))
 
 
 def main() -> None:

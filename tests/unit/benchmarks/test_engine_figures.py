@@ -12,10 +12,7 @@ MEASURED: dict[str, Any] = {
         "plain": {"1": 40.0, "4": 100.0, "16": 480.0},
         "halves": {"16": 180.0},
     },
-    "gap_p50": 0.05,
-    "gap_p95": 0.06,
-    "first_token": 0.1,
-    "first_token_beside": 0.4,
+    "waits": {"gap_p50": 0.05, "gap_p95": 0.06, "first_token": 0.1, "first_token_beside": 0.4},
     "costs": {"stock": {"blocks": 0.02, "client": 0.01}, "batched": {"blocks": 0.004}},
 }
 
