@@ -12,10 +12,8 @@ import torch
 from hivemind.p2p import P2P, PeerID
 
 from services.swarm.bundles import Part, pack, read
+from services.swarm.client.chain import MESSAGE_TOKENS
 from services.swarm.client.connected import LOOK_SECONDS, check_connected
-
-_MESSAGE_TOKENS = 512
-"""The most tokens in one message, as in Petals' own."""
 
 
 class Way(Protocol):
@@ -91,11 +89,12 @@ class Lane:
         leaving, self._leaving = self._leaving, []
         some: list[_Step] = []
         for step in leaving:
-            if sum(one.part.tokens for one in some) + step.part.tokens > _MESSAGE_TOKENS:
+            if sum(one.part.tokens for one in some) + step.part.tokens > MESSAGE_TOKENS:
                 _send(writer, some)
                 some = []
             some.append(step)
-        _send(writer, some)
+        if some:
+            _send(writer, some)
 
     async def _run(self) -> None:
         """Connect, and give answers to those who wait until the stream ends."""

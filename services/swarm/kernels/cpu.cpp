@@ -238,7 +238,13 @@ void for_type_of(const Tensor& tensor, Work work) {
   work(BFloat16());
 }
 
+void check_width(const Tensor& input, const Tensor& weight) {
+  TORCH_CHECK(input.dim() > 0 && weight.dim() == 1 && weight.is_contiguous() && input.size(-1) == weight.numel(),
+              "a norm must have a weight for each number of a row");
+}
+
 Tensor rms_norm(const Tensor& input, const Tensor& weight, double epsilon) {
+  check_width(input, weight);
   const Tensor rows = input.contiguous();
   Tensor output = at::empty(rows.sizes(), weight.options());
   for_type_of(rows, [&](auto x) {
@@ -249,6 +255,7 @@ Tensor rms_norm(const Tensor& input, const Tensor& weight, double epsilon) {
 
 std::tuple<Tensor, Tensor> add_and_norm(const Tensor& input, const Tensor& other, const Tensor& weight,
                                         double epsilon) {
+  check_width(input, weight);
   TORCH_CHECK(input.sizes() == other.sizes() && other.scalar_type() == weight.scalar_type(),
               "what is added must have the shape of the input and the type of the weight");
   const Tensor rows = input.contiguous(), more = other.contiguous();

@@ -158,6 +158,11 @@ def test_other_numbers_and_layouts_are_refused() -> None:
     tensor = torch.ones(2, 4, 8, dtype=torch.float64)
     with pytest.raises(RuntimeError, match="float or bfloat16"):
         OPERATORS.rms_norm(tensor, tensor[0, 0], 1e-5)
+    for wrong in (torch.ones(3), torch.ones(2, 8), torch.ones(16)[::2]):
+        with pytest.raises(RuntimeError, match="a weight for each number"):
+            OPERATORS.rms_norm(torch.ones(2, 8), wrong, 1e-5)
+        with pytest.raises(RuntimeError, match="a weight for each number"):
+            OPERATORS.add_and_norm(torch.ones(2, 8), torch.ones(2, 8), wrong, 1e-5)
     with pytest.raises(RuntimeError, match="shape of the input"):
         OPERATORS.add_and_norm(torch.ones(2, 4), torch.ones(2, 3), torch.ones(4), 1e-5)
     apart = torch.ones(2, 4, 16)[..., ::2]
