@@ -48,11 +48,11 @@ def address(servers: Servers) -> str:
 
 
 @pytest.fixture
-def open_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+def open_page(browser: Browser, servers: Servers) -> Iterator[Callable[..., Page]]:
     """Opens an address in a fresh browser; keyword arguments are those of Playwright's contexts.
 
     Whatever a test does, its pages call no other host, break no rule of their Content-Security-Policy and write no
-    error to the console.
+    error to the console. They are closed before the endpoints stop: an open one may still load its icon.
     """
     contexts, problems = [], []
 
