@@ -64,7 +64,7 @@ def pack(parts: Sequence[Part], hidden: torch.Tensor) -> bytes:
     body = hidden.detach().contiguous().view(torch.uint8).numpy().tobytes()
     head = MSGPackSerializer.dumps(
         {
-            "parts": [(part.session, part.position, part.tokens, part.problem) for part in parts],
+            "parts": [[part.session, part.position, part.tokens, part.problem] for part in parts],
             "type": _NAMES[hidden.dtype],
             "width": hidden.shape[1],
         }

@@ -3,10 +3,9 @@
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Any, Protocol
 
 import torch
@@ -111,6 +110,7 @@ class Chain:
         self._links: list[_Link] = []
         self._histories: dict[int, History] = {0: History()}
         self._leaving: set[asyncio.Task[None]] = set()
+        self._steps = count()
         self._pushed_to = 0
         """The last link that hears this step's tokens from the one before it."""
         self.position = 0
@@ -125,7 +125,7 @@ class Chain:
             Exception: what the last attempt failed on.
         """
         end = self.position + hidden.shape[1]
-        step_id = str(uuid.uuid4())
+        step_id = str(next(self._steps))
         self._pushed_to = 0
         outputs, index, block = hidden, 0, 0
         try:
@@ -219,7 +219,8 @@ class Chain:
         followers = self._followers(index)
         pushed = 0 < index <= self._pushed_to
         self._pushed_to = max(self._pushed_to, index + len(followers))
-        parts = history.since(link.position).split(MESSAGE_TOKENS, dim=1)
+        lacking = history.since(link.position)
+        parts = [lacking] if lacking.shape[1] <= MESSAGE_TOKENS else lacking.split(MESSAGE_TOKENS, dim=1)
         outputs = []
         for number, part in enumerate(parts):
             name = step_id if len(parts) == 1 else f"{step_id}.{number}"
@@ -235,8 +236,8 @@ class Chain:
         followers = []
         if 0 < self._links[index].position == self.position:
             for link, following in pairwise(self._links[index:]):
-                pays = self._routes.pushing_pays(link.span, following.span)
-                if following.lost or following.position != self.position or not pays:
+                up_to_date = not following.lost and following.position == self.position
+                if not up_to_date or not self._routes.pushing_pays(link.span, following.span):
                     break
                 followers.append(following.stream.address)
         return followers

@@ -12,6 +12,7 @@ from transformers.cache_utils import Cache
 from services.common.errors import InvalidInput
 from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.hollow import Hollow
+from services.swarm.family.position_table import Arguments, PositionTable
 
 
 class NotPackable(Exception):
@@ -40,7 +41,9 @@ class LayerInputs:
         self.dtype, self.device = dtype, device
         self._cache_name, self._exact_length = anatomy.contract.cache_name, anatomy.exact_length
         self._step: tuple[int, torch.Size, bool] | None = None
-        self._inputs: list[dict[str, Any]] = []
+        self._inputs: Arguments = []
+        self._width = anatomy.config.hidden_size
+        self._packed = PositionTable(self._compute_packed)
 
     def of(
         self, block: int, hidden_states: torch.Tensor, position: int, past: Cache | None
@@ -63,11 +66,10 @@ class LayerInputs:
             self._inputs, self._step = self._hollow.inputs(), step
         return self._inputs[block] | {self._cache_name: past}
 
-    def packed(self, hidden_states: torch.Tensor, positions: torch.Tensor) -> list[dict[str, Any]]:
+    def packed(self, positions: torch.Tensor) -> Arguments:
         """Return the keyword arguments for all layers when tokens of several texts lie in one row.
 
         Args:
-            hidden_states: [1, tokens, hidden].
             positions: each token's place in its own text, [1, tokens].
 
         Raises:
@@ -75,9 +77,14 @@ class LayerInputs:
         """
         if self._exact_length is not None:
             raise NotPackable("its positions depend on the length of the text")
+        return self._packed.of(positions)
+
+    def _compute_packed(self, positions: torch.Tensor) -> Arguments:
+        zero = torch.zeros(1, dtype=self.dtype, device=self.device)
+        hidden_states = zero.expand(*positions.shape, self._width)
         # A mask of four dimensions is passed on as it is, so that none is made; whoever attends knows whose tokens
         # these are
-        no_mask = torch.empty(1, 1, 1, 1, dtype=hidden_states.dtype, device=hidden_states.device)
+        no_mask = torch.zeros(1, 1, 1, 1, dtype=self.dtype, device=self.device)
         self._hollow.run(hidden_states, None, position_ids=positions, attention_mask=no_mask)
         self._step = None
         return self._hollow.inputs()

@@ -13,6 +13,7 @@ from petals.utils.misc import is_dummy
 
 from services.swarm.client.capabilities import START_FROM_POSITION
 from services.swarm.family.block import DecoderBlock, cache_bytes_per_token
+from services.swarm.serving.channels import Channels
 from services.swarm.serving.pool import BytesTaskPool
 from services.swarm.serving.usage import Usage
 from services.swarm.witness import ANNOUNCED_HOST
@@ -30,10 +31,10 @@ class BlockBackend(TransformerBackend):
     Args:
         uid: the block's key in the DHT, such as ``prefix.7``.
         block: the layer with its weights.
-        hidden_size: width of the hidden states.
         dtype: type of weights, activations and cache.
         device: where the block runs.
         memory_cache: Petals' accounting of all sessions' caches.
+        channels: between handlers and the runtime.
         prefill_chunk_tokens: the most tokens that pass through the block at once.
         max_task_tokens: the most tokens that one task may bring.
     """
@@ -46,14 +47,14 @@ class BlockBackend(TransformerBackend):
         uid: str,
         block: DecoderBlock,
         *,
-        hidden_size: int,
         dtype: torch.dtype,
         device: torch.device,
         memory_cache: MemoryCache,
+        channels: Channels,
         prefill_chunk_tokens: int,
         max_task_tokens: int,
     ) -> None:
-        hidden = BatchTensorDescriptor(1, _SCHEMA_TOKENS, hidden_size, dtype=dtype)
+        hidden = BatchTensorDescriptor(1, _SCHEMA_TOKENS, block.config.hidden_size, dtype=dtype)
         ModuleBackend.__init__(
             self,
             uid,
@@ -64,6 +65,7 @@ class BlockBackend(TransformerBackend):
             max_batch_size=max_task_tokens,
         )
         self.block, self.dtype, self.device, self.memory_cache = block, dtype, device, memory_cache
+        self.channels = channels
         self.prefill_chunk_tokens = prefill_chunk_tokens
         self.inference_pool = self._pool(self.inference_step, max_task_tokens, "inference")
         self.forward_pool = self._pool(self.forward, max_task_tokens, "forward")
@@ -76,7 +78,11 @@ class BlockBackend(TransformerBackend):
 
     def _pool(self, function: object, max_task_tokens: int, name: str) -> BytesTaskPool:
         return BytesTaskPool(
-            function, max_batch_size=max_task_tokens, device=self.device, name=f"{self.name}_{name}"
+            self.channels,
+            function,
+            max_batch_size=max_task_tokens,
+            device=self.device,
+            name=f"{self.name}_{name}",
         )
 
     def get_info(self) -> dict[str, Any]:
@@ -132,6 +138,7 @@ def merge_inference_pools(backends: Mapping[str, BlockBackend], usage: Usage) ->
     """
     first = next(iter(backends.values()))
     merged = BytesTaskPool(
+        first.channels,
         usage.counting(_MergedInferenceStep(backends)),
         max_batch_size=first.inference_pool.max_batch_size,
         device=first.device,
@@ -139,3 +146,17 @@ def merge_inference_pools(backends: Mapping[str, BlockBackend], usage: Usage) ->
     )
     for backend in backends.values():
         backend.inference_pool = merged
+
+
+@torch.inference_mode()
+def warm_up(backends: Sequence[BlockBackend]) -> None:
+    """Run a prompt and a token, so that no session pays for the kernels that libraries prepare at first use."""
+    first = backends[0]
+    for tokens in (16, 1):
+        hidden = torch.zeros(
+            1, tokens, first.block.config.hidden_size, dtype=first.dtype, device=first.device
+        )
+        for backend in backends:
+            shapes = backend.get_inference_cache_descriptors(batch_size=1, max_length=tokens)
+            keys, values = (shape.make_zeros() for shape in shapes)
+            hidden = backend.block.step(hidden, keys, values, 0)

@@ -2,7 +2,7 @@
 
 import queue
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,6 +15,7 @@ from petals.server.task_pool import Task
 from petals.utils.misc import is_dummy
 
 from services.swarm.serving.backend import BlockBackend
+from services.swarm.serving.channels import Channels
 from services.swarm.serving.gathering import Gathering
 from services.swarm.serving.pool import BytesTaskPool, _pack, _unpack
 from services.swarm.serving.scheduler import Answer, Scheduler, Step
@@ -24,6 +25,8 @@ _MAX_PATIENCE = 0.5
 """The most seconds that a tick waits for others, however slow ticks are."""
 _LOOKS_EVERY = 0.005
 """Seconds after which it looks whether those it waits for have closed their sessions."""
+_SENT_AT_ONCE = 2**17
+"""Bytes of an answer; Linux lets a socket hold 200 KiB."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,7 @@ class BatchingPool(BytesTaskPool):
     ``batch_receiver``.
 
     Args:
+        channels: between handlers and this process.
         backends: the blocks by their keys in the DHT, in their order.
         scheduler: decides what runs together.
         usage: is told what has run.
@@ -82,6 +86,7 @@ class BatchingPool(BytesTaskPool):
 
     def __init__(
         self,
+        channels: Channels,
         backends: Mapping[str, BlockBackend],
         scheduler: Scheduler,
         usage: Usage,
@@ -90,7 +95,9 @@ class BatchingPool(BytesTaskPool):
         device: torch.device,
         first: bool,
     ) -> None:
-        super().__init__(self._tick, max_batch_size=max_task_tokens, device=device, name="batched_inference")
+        super().__init__(
+            channels, self._tick, max_batch_size=max_task_tokens, device=device, name="batched_inference"
+        )
         self._numbers = {uid: number for number, uid in enumerate(backends)}
         self._one_by_one = _MergedInferenceStep(backends)
         self._scheduler, self._usage = scheduler, usage
@@ -99,11 +106,11 @@ class BatchingPool(BytesTaskPool):
         self._ticks = 0
         self._answers: dict[int, list[tuple[Task, list[Any] | Exception]]] = {}
 
-    def get_task_size(self, task: Task) -> int:
+    def _size(self, args: Sequence[Any]) -> int:
         """Return how many tokens a session's step brings; of several sessions, the longest."""
-        if isinstance(bundle := task.args[1], Bundle):
+        if isinstance(bundle := args[1], Bundle):
             return max(tokens for _, _, tokens in bundle.parts)
-        return super().get_task_size(task)
+        return super()._size(args)
 
     @property
     def waiting(self) -> int:
@@ -180,7 +187,7 @@ class BatchingPool(BytesTaskPool):
         return result
 
     def _tick(self, number: int) -> Sequence[torch.Tensor]:
-        """Run a tick; its answers wait under its number for ``send_outputs_from_runtime``."""
+        """Run a tick; large answers wait under its number for ``send_outputs_from_runtime``."""
         start = time.monotonic()
         ended: list[Answer] = self._scheduler.tick()
         done = []
@@ -189,7 +196,10 @@ class BatchingPool(BytesTaskPool):
             if asked.note(step, outcome):
                 done.append(asked)
         # A GPU computes behind the program's back until its results are fetched
-        self._answers[number] = [(asked.task, asked.answer()) for asked in done]
+        answers = [(asked.task, asked.answer()) for asked in done]
+        # Those of decoding go at once; for others the next tick does not wait
+        self._answers[number] = [one for one in answers if not _is_small(one)]
+        _send(one for one in answers if _is_small(one))
         seconds = time.monotonic() - start
         self._scheduler.pace.ticked(self._scheduler.ran, seconds)
         self._gathering.ticked(seconds)
@@ -199,16 +209,26 @@ class BatchingPool(BytesTaskPool):
         for step, outcome in ended:
             self._gathering.answered(step.session)
             if not isinstance(outcome, Exception):
-                self._usage.served(step.hidden.shape[0] * step.hidden.shape[1], len(step.blocks))
+                self._usage.served(step.rows * step.tokens, len(step.blocks))
         return (torch.empty(len(done)),)  # the runtime reads its length
 
     def send_outputs_from_runtime(self, uid: int, batch_outputs: Sequence[torch.Tensor]) -> None:
-        """Answer the tasks that ended with this tick."""
-        for task, outcome in self._answers.pop(uid):
-            if isinstance(outcome, Exception):
-                task.future.set_exception(outcome)
-            else:
-                task.future.set_result(outcome)
+        """Answer the other tasks that ended with this tick; called by a thread that does nothing else."""
+        _send(self._answers.pop(uid))
+
+
+def _is_small(answer: tuple[Task, list[Any] | Exception]) -> bool:
+    """Tell whether a socket takes it without waiting for its reader."""
+    _, outcome = answer
+    return isinstance(outcome, Exception) or outcome[0].nbytes <= _SENT_AT_ONCE
+
+
+def _send(answers: Iterable[tuple[Task, list[Any] | Exception]]) -> None:
+    for task, outcome in answers:
+        if isinstance(outcome, Exception):
+            task.future.set_exception(outcome)
+        else:
+            task.future.set_result(outcome)
 
 
 def batch_inference(backends: Mapping[str, BlockBackend], pool: BatchingPool) -> None:

@@ -11,19 +11,22 @@ from petals.server import handler
 from services.swarm.bundles import SESSIONS_AT, bundles_at, inference_at
 from services.swarm.family.adapted import unknown_adapter
 from services.swarm.serving.bundled import BundledSteps
+from services.swarm.serving.channels import Channels
 
 
 class TransformerConnectionHandler(handler.TransformerConnectionHandler):
     """Petals' handler; its name is part of the protocol, so ours has the same."""
 
-    def __init__(self, *args: Any, **named: Any) -> None:
+    def __init__(self, *args: Any, channels: Channels, **named: Any) -> None:
         super().__init__(*args, **named)
+        self._channels = channels
         self._own_name = f"calyx.{uuid4().hex}"
         takes = BundledSteps.are_taken_by(self.module_backends)
         self._bundled = BundledSteps(self.module_backends) if takes else None
 
     async def add_p2p_handlers(self, p2p: P2P, *args: Any, **named: Any) -> None:
-        """Let other peers call this handler, or any handler of the server."""
+        """Connect to the runtime, and let other peers call this handler, or any handler of the server."""
+        await self._channels.connect(self._handler_index)
         await super().add_p2p_handlers(p2p, *args, **named)
         if self._bundled is not None:
             await p2p.add_protobuf_handler(

@@ -100,7 +100,7 @@ class PackedSpan:
         return self._run(filled, batch, blocks, adapter)[:tokens]
 
     def _run(self, hidden: torch.Tensor, batch: Batch, blocks: range, adapter: str) -> torch.Tensor:
-        given, dtype = self._inputs.packed(hidden[None], batch.positions), hidden.dtype
+        given, dtype = self._inputs.packed(batch.positions), hidden.dtype
         for number, index in enumerate(blocks):
             block, fused = self._blocks[index], None if adapter else self._fused[index]
             cache = attention.PackedCache(self._keys[number], self._values[number], batch)
@@ -134,7 +134,7 @@ class PackedSpan:
         batch = Batch([Piece(0, 6, 3), Piece(12, 7, 1)], hidden.dtype, hidden.device)
         cache, other = (attention.PackedCache(keys.clone(), values.clone(), batch) for _ in range(2))
         try:
-            given = self._inputs.packed(hidden[None], batch.positions)[block.index]
+            given = self._inputs.packed(batch.positions)[block.index]
             expected = self._run_as_it_is(block, hidden, _far_away(given), cache)
             if cache.rules is None:
                 return None

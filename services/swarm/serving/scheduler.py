@@ -33,6 +33,8 @@ class Step:
         adapter: with which LoRA adapter; empty for none.
         alone: runs the step by itself, if it is of a kind that batches cannot hold (beams, deep prompts).
         outputs: what has been computed, chunk by chunk.
+        rows: how many texts it has tokens of.
+        tokens: how many of each.
     """
 
     hidden: torch.Tensor
@@ -42,7 +44,12 @@ class Step:
     adapter: str = ""
     alone: Callable[[], torch.Tensor] | None = None
     outputs: list[torch.Tensor] = field(default_factory=list)
+    rows: int = field(init=False)
+    tokens: int = field(init=False)
     _done: int = 0
+
+    def __post_init__(self) -> None:
+        self.rows, self.tokens = self.hidden.shape[:2]
 
     @property
     def kind(self) -> tuple[range, str]:
@@ -52,7 +59,7 @@ class Step:
     @property
     def need(self) -> Need:
         """Return what has not run yet."""
-        return Need(self.hidden.shape[0], self.hidden.shape[1] - self._done)
+        return Need(self.rows, self.tokens - self._done)
 
     def pieces(self, rows: Sequence[int], tokens: int) -> list[Piece]:
         """Return where its next tokens go, for rows that begin at these places of the arena."""
@@ -60,14 +67,15 @@ class Step:
 
     def next(self, tokens: int) -> torch.Tensor:
         """Return its next tokens, [rows * tokens, hidden]."""
-        return self.hidden[:, self._done : self._done + tokens].flatten(0, 1)
+        whole = tokens == self.tokens
+        return (self.hidden if whole else self.hidden[:, self._done : self._done + tokens]).flatten(0, 1)
 
     def advance(self, output: torch.Tensor) -> bool:
         """Take the output [rows * tokens, hidden] of its next tokens; tell whether these were the last."""
-        chunk = output.view(self.hidden.shape[0], -1, output.shape[-1])
+        chunk = output.unflatten(0, (self.rows, -1))
         self.outputs.append(chunk)
         self._done += chunk.shape[1]
-        return self._done == self.hidden.shape[1]
+        return self._done == self.tokens
 
     def answer(self) -> torch.Tensor:
         """Return the output of all its tokens."""
@@ -134,11 +142,11 @@ class Scheduler:
         batch = [(step, count) for step, count in zip(together, tokens, strict=True) if count]
         if self._cores is not None:
             self._cores.suit({step.session: count for step, count in batch})
-        self.ran = sum(step.need.rows * count for step, count in batch)
+        self.ran = sum(step.rows * count for step, count in batch)
         ended = self._run_apart_if_needed(batch)
         gone = {id(step) for step, _ in ended}
         equal_part = self.pace.budget // len(together)
-        served = {id(step) for step, count in batch if count * step.need.rows >= equal_part}
+        served = {id(step) for step, count in batch if count * step.rows >= equal_part}
         # Who had no part goes before who comes new, and that before who had one: nobody is kept waiting for good
         self._waiting = [step for step in waiting if id(step) not in gone | served]
         self._served = [step for step in waiting if id(step) in served - gone]
@@ -167,13 +175,13 @@ class Scheduler:
         pieces: list[Piece] = []
         for step, tokens in batch:
             rows = self._arena.rows(step.session)
-            if len(rows) != step.need.rows:
-                raise ValueError(f"a session of {len(rows)} rows cannot run {step.need.rows}")
+            if len(rows) != step.rows:
+                raise ValueError(f"a session of {len(rows)} rows cannot run {step.rows}")
             pieces += step.pieces(rows, tokens)
         hidden = torch.cat([step.next(tokens) for step, tokens in batch])
         blocks, adapter = batch[0][0].kind
         output = self._span.run(hidden, pieces, blocks, adapter)
-        parts = output.split([step.need.rows * tokens for step, tokens in batch])
+        parts = output.split([step.rows * tokens for step, tokens in batch])
         return [
             (step, step.answer()) for (step, _), part in zip(batch, parts, strict=True) if step.advance(part)
         ]

@@ -24,8 +24,9 @@ from services.swarm.family.quantized import rounds_inputs
 from services.swarm.loading import load_block
 from services.swarm.serving.announcement import Announcer, start_announcing
 from services.swarm.serving.arena import Arena
-from services.swarm.serving.backend import BlockBackend, merge_inference_pools
+from services.swarm.serving.backend import BlockBackend, merge_inference_pools, warm_up
 from services.swarm.serving.batching_pool import BatchingPool, batch_inference
+from services.swarm.serving.channels import Channels
 from services.swarm.serving.cores import Cores
 from services.swarm.serving.groups import GROUP_TOKENS
 from services.swarm.serving.handler import TransformerConnectionHandler
@@ -79,6 +80,7 @@ class SpanServer:
         self._read_gpus, self._usage, self._paused = read_gpus, Usage(len(span)), False
         self._backends: dict[str, BlockBackend] = {}
         self._handlers: list[TransformerConnectionHandler] = []
+        self._channels = Channels(options.num_handlers)
         # One thread loads and computes. OpenMP keeps a team of threads for every thread that ever computed, and GNU's
         # puts teams to sleep after each small piece of work once there are more threads than cores: a step took
         # 1.5 times as long.
@@ -144,10 +146,10 @@ class SpanServer:
             self._backends[uid] = BlockBackend(
                 uid,
                 block,
-                hidden_size=model.anatomy.config.hidden_size,
                 dtype=options.dtype,
                 device=options.device,
                 memory_cache=self._memory,
+                channels=self._channels,
                 prefill_chunk_tokens=options.prefill_chunk_tokens,
                 max_task_tokens=options.max_session_tokens,
             )
@@ -155,7 +157,7 @@ class SpanServer:
             on_block_loaded(index)
         if self._arena is None or not self._batch(self._arena, inputs):
             merge_inference_pools(self._backends, self._usage)
-        self._warm_up()
+        warm_up(list(self._backends.values()))
 
     def _batch(self, arena: Arena, inputs: LayerInputs) -> bool:
         """Let steps of all sessions run together; False, with the reason in the log, if these blocks cannot."""
@@ -177,6 +179,7 @@ class SpanServer:
         batch_inference(
             self._backends,
             BatchingPool(
+                self._channels,
                 self._backends,
                 Scheduler(
                     arena,
@@ -193,22 +196,6 @@ class SpanServer:
         )
         return True
 
-    @torch.inference_mode()
-    def _warm_up(self) -> None:
-        """Run a prompt and a token, so that no session pays for the kernels that libraries prepare at first use."""
-        for tokens in (16, 1):
-            hidden = torch.zeros(
-                1,
-                tokens,
-                self._model.anatomy.config.hidden_size,
-                dtype=self._options.dtype,
-                device=self._options.device,
-            )
-            for backend in self._backends.values():
-                shapes = backend.get_inference_cache_descriptors(batch_size=1, max_length=tokens)
-                keys, values = (shape.make_zeros() for shape in shapes)
-                hidden = backend.block.step(hidden, keys, values, 0)
-
     def _serve(self) -> None:
         options = self._options
         queues: list[Any] = [mp.Queue() for _ in range(options.num_handlers)]
@@ -216,6 +203,7 @@ class SpanServer:
             TransformerConnectionHandler(
                 self._dht,
                 self._backends,
+                channels=self._channels,
                 adapters=self._adapters,
                 dht_prefix=self._model.dht_prefix,
                 handler_event_queues=queues,
@@ -232,6 +220,7 @@ class SpanServer:
         # Handlers are forked: they must exist before the runtime's threads hold any lock
         for handler in self._handlers:
             handler.run_in_background()
+        self._channels.start()
         self._runtime = RuntimeWithDeduplicatedPools(self._backends, device=None, prefetch_batches=0)
         self._running = self._compute.submit(self._runtime.run)
         self._runtime.ready.wait()
@@ -285,6 +274,7 @@ class SpanServer:
         """Stop serving and free the memory of the blocks; ``drain`` comes before."""
         for handler in self._handlers:
             handler.shutdown()
+        self._channels.close()
         if self._runtime is not None:
             self._runtime.shutdown()
         self._compute.shutdown()

@@ -14,6 +14,7 @@ from transformers.cache_utils import Cache
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.loading import load_block, load_ends
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
+from services.swarm.serving.channels import Channels
 from services.swarm.serving.usage import Usage
 from services.swarm.spec import ModelSpec
 
@@ -48,7 +49,7 @@ class Span:
             spec.uid(index): BlockBackend(
                 spec.uid(index),
                 load_block(spec.files, spec.anatomy, index, inputs),
-                hidden_size=spec.anatomy.config.hidden_size,
+                channels=Channels(0),
                 dtype=torch.float32,
                 device=CPU,
                 memory_cache=self.memory,

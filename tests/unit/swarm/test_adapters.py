@@ -17,6 +17,7 @@ from services.common.errors import InvalidInput
 from services.swarm.family.quantized import Quantization, quantize
 from services.swarm.serving.backend import BlockBackend
 from services.swarm.serving.batching_pool import BatchingPool
+from services.swarm.serving.channels import Channels
 from services.swarm.serving.packed_check import differs_in_batches
 from services.swarm.serving.pool import _pack, _unpack
 from services.swarm.serving.scheduler import Step
@@ -162,7 +163,7 @@ def backend_of(parts: Parts, index: int) -> BlockBackend:
     return BlockBackend(
         f"model.{index}",
         parts[1][index],
-        hidden_size=HIDDEN,
+        channels=Channels(0),
         dtype=torch.float32,
         device=CPU,
         memory_cache=FakeMemory(),
@@ -225,7 +226,7 @@ def test_an_adapter_that_was_not_loaded_is_refused_with_those_that_were(parts: P
 def test_a_task_runs_with_the_adapter_of_its_request(server: Server, parts: Parts) -> None:
     backends = {f"model.{index}": backend_of(parts, index) for index in ALL}
     pool = BatchingPool(
-        backends, server.scheduler, Usage(len(ALL)), max_task_tokens=64, device=CPU, first=True
+        Channels(0), backends, server.scheduler, Usage(len(ALL)), max_task_tokens=64, device=CPU, first=True
     )
     hidden = torch.randn(1, 5, HIDDEN)
     futures: dict[str | None, Future[list[torch.Tensor]]] = {adapter: Future() for adapter in (POET, None)}

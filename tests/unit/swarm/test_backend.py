@@ -11,6 +11,7 @@ from services.common.settings import SwarmSettings
 from services.swarm.family.layer_inputs import LayerInputs
 from services.swarm.loading import load_block
 from services.swarm.serving.backend import BlockBackend, merge_inference_pools
+from services.swarm.serving.channels import Channels
 from services.swarm.serving.pool import _pack, _unpack
 from services.swarm.serving.usage import Usage
 from services.swarm.spec import ModelSpec
@@ -37,7 +38,7 @@ def backends(memory: FakeMemory, tmp_path_factory: pytest.TempPathFactory) -> di
         spec.uid(index): BlockBackend(
             spec.uid(index),
             load_block(spec.files, spec.anatomy, index, inputs),
-            hidden_size=HIDDEN,
+            channels=Channels(0),
             dtype=torch.float32,
             device=CPU,
             memory_cache=memory,

@@ -1,0 +1,122 @@
+"""What a model hands to its layers for a token, kept for each position in a text.
+
+Mostly these are rotary embeddings, and depend on nothing else. To run the model's ``forward`` for them each time
+(``hollow.py``) takes half as long as a block does.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+Arguments = list[dict[str, Any]]
+"""The keyword arguments of each layer."""
+
+_FIRST, _MOST = 1024, 16_384
+"""How many positions are kept at first, and at the most."""
+
+
+class _NotByPosition(Exception):
+    """Something else than its position decides what layers get for a token."""
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What takes the place of a tensor that has something for each token: the same for each position."""
+
+    known: torch.Tensor
+    dim: int
+
+
+class PositionTable:
+    """Looks up what the model would compute; where more than positions decides, it is computed each time.
+
+    Args:
+        compute: lets the model compute it for tokens at these positions [1, tokens].
+    """
+
+    def __init__(self, compute: Callable[[torch.Tensor], Arguments]) -> None:
+        self._compute = compute
+        self._by_position = True
+        self._kinds: list[dict[str, Any]] = []
+        """Arguments that layers share, with ``_Rows`` in them."""
+        self._kind_of: list[int] = []
+        """Which of them each layer gets."""
+        self._known = 0
+
+    def of(self, positions: torch.Tensor) -> Arguments:
+        """Return the arguments of all layers for tokens at these positions, [1, tokens]."""
+        end = int(positions.max()) + 1
+        if self._known < end <= _MOST and self._by_position:
+            self._learn(end, positions.device)
+        if end > self._known:
+            return self._compute(positions)
+        filled = [_filled(kind, positions[0]) for kind in self._kinds]
+        return [filled[kind] for kind in self._kind_of]
+
+    def _learn(self, end: int, device: torch.device) -> None:
+        known = _FIRST
+        while known < end:
+            known *= 2
+        some = torch.tensor(
+            [[5, 0, known // 2, 5]], device=device
+        )  # without the last: it might decide for all
+        expected = self._compute(some)
+        try:
+            self._take(self._compute(torch.arange(known, device=device)[None]), expected)
+            for kind, one in zip(self._kind_of, expected, strict=True):
+                _require_same(_filled(self._kinds[kind], some[0]), one)
+        except _NotByPosition:
+            self._by_position, self._known = False, 0
+        else:
+            self._known = known
+
+    def _take(self, computed: Arguments, other: Arguments) -> None:
+        """Keep what was computed for all positions; the other arguments are those of fewer tokens."""
+        numbers: dict[tuple[int, ...], int] = {}
+        self._kinds, self._kind_of = [], []
+        for arguments, fewer in zip(computed, other, strict=True):
+            key = tuple(map(id, arguments.values()))
+            if key not in numbers:
+                numbers[key] = len(numbers)
+                self._kinds.append(_by_position(arguments, fewer))
+            self._kind_of.append(numbers[key])
+
+
+def _by_position(value: Any, fewer: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        sizes = zip(value.shape, fewer.shape, strict=False)
+        differing = [dim for dim, (size, other) in enumerate(sizes) if size != other]
+        if len(differing) > 1 or value.dim() != fewer.dim():
+            raise _NotByPosition
+        return _Rows(value, differing[0]) if differing else value
+    if isinstance(value, Mapping):
+        return {name: _by_position(one, fewer[name]) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return tuple(map(_by_position, value, fewer))
+    return value
+
+
+def _filled(value: Any, positions: torch.Tensor) -> Any:
+    if isinstance(value, _Rows):
+        return value.known.index_select(value.dim, positions)
+    if isinstance(value, dict):
+        return {name: _filled(one, positions) for name, one in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_filled(one, positions) for one in value)
+    return value
+
+
+def _require_same(value: Any, expected: Any) -> None:
+    if isinstance(expected, torch.Tensor):
+        if not torch.equal(value, expected):
+            raise _NotByPosition
+    elif isinstance(expected, Mapping):
+        for name, one in expected.items():
+            _require_same(value[name], one)
+    elif isinstance(expected, tuple):
+        for one, other in zip(value, expected, strict=True):
+            _require_same(one, other)
+    elif value is not expected and value != expected:
+        raise _NotByPosition
