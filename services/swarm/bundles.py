@@ -5,6 +5,11 @@ of a millisecond in Python. Sessions whose steps run together in a server's batc
 server of ours offers one more stream (``serving/bundled.py``), over which their steps go and come in one message;
 sessions are opened and closed, and prompts sent, as Petals does it.
 
+A part may name the server of the blocks behind, if that is one of ours: then its outputs go there at once, over a
+stream between the two (``serving/passing_on.py``), and the other one answers the client. Its answer has what was
+passed on to it, and behind that as many outputs. A server that cannot pass on answers itself, and the client goes on
+from there.
+
 A message is the lengths of head and body (four bytes each, the highest first), the head in MessagePack, and the body:
 hidden states, token by token, as they lie in memory.
 """
@@ -36,10 +41,30 @@ def bundles_at(handler: str) -> str:
     return f"{handler}.bundles"
 
 
+def passed_on_at(handler: str) -> str:
+    """Return the name of a handler's stream for steps that other servers pass on."""
+    return f"{handler}.passed_on"
+
+
 _LENGTHS = struct.Struct(">II")
 _LARGEST_HEAD, _LARGEST_BODY = 2**20, 2**26
 _TYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _NAMES = {dtype: name for name, dtype in _TYPES.items()}
+
+
+@dataclass(frozen=True)
+class Onward:
+    """Where a session's outputs go on to.
+
+    Attributes:
+        peer: the server's, in base 58.
+        handler: what its handler is called.
+        session: the text's session there.
+    """
+
+    peer: str
+    handler: str
+    session: str
 
 
 @dataclass(frozen=True)
@@ -50,13 +75,17 @@ class Part:
         session: its name, as in Petals' metadata.
         position: how many tokens it held before these.
         tokens: how many of the message's tokens are its own.
+        number: the step's, by which its client knows the answer whoever gives it.
         problem: in an answer, why there are none.
+        onward: where its outputs shall be passed on to.
     """
 
     session: str
     position: int
     tokens: int
+    number: int
     problem: str | None = None
+    onward: Onward | None = None
 
 
 def pack(parts: Sequence[Part], hidden: torch.Tensor) -> bytes:
@@ -64,7 +93,7 @@ def pack(parts: Sequence[Part], hidden: torch.Tensor) -> bytes:
     body = hidden.detach().contiguous().view(torch.uint8).numpy().tobytes()
     head = MSGPackSerializer.dumps(
         {
-            "parts": [[part.session, part.position, part.tokens, part.problem] for part in parts],
+            "parts": [_fields(part) for part in parts],
             "type": _NAMES[hidden.dtype],
             "width": hidden.shape[1],
         }
@@ -100,12 +129,18 @@ def _unpack(head: dict[str, Any], body: bytearray) -> tuple[list[Part], torch.Te
     return parts, hidden
 
 
-def _part(session: Any, position: Any, tokens: Any, problem: Any) -> Part:
+def _fields(part: Part) -> list[Any]:
+    onward = part.onward
+    there = [] if onward is None else [onward.peer, onward.handler, onward.session]
+    return [part.session, part.position, part.tokens, part.number, part.problem, *there]
+
+
+def _part(session: Any, position: Any, tokens: Any, number: Any, problem: Any, *onward: Any) -> Part:
     known = (
-        isinstance(session, str)
-        and all(isinstance(number, int) and number >= 0 for number in (position, tokens))
+        all(isinstance(name, str) for name in (session, *onward))
+        and all(isinstance(one, int) and one >= 0 for one in (position, tokens, number))
         and (problem is None or isinstance(problem, str))
     )
     if not known:
-        raise ValueError(f"{session!r}, {position!r}, {tokens!r}, {problem!r} is no part")
-    return Part(session, position, tokens, problem)
+        raise ValueError(f"{(session, position, tokens, number, problem, *onward)} is no part")
+    return Part(session, position, tokens, number, problem, Onward(*onward) if onward else None)

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import count, pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
-from services.swarm.client.company import Company
 from services.swarm.client.history import History
+from services.swarm.client.onward import NextFailed
+from services.swarm.client.roles import Address, Routes, Stream
 
 logger = logging.getLogger(__name__)
 
@@ -19,64 +20,6 @@ MESSAGE_TOKENS = 512
 """The most tokens of hidden states in one message, so that none outgrows libp2p's limits."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 4.0
-
-Address = tuple[str, str, int, int]
-
-
-class Span(Protocol):
-    """Consecutive blocks on one server, from ``start`` to before ``end``."""
-
-    start: int
-    end: int
-
-
-class Stream(Protocol):
-    """A session on one server; see ``services.swarm.client.stream.ServerStream``."""
-
-    @property
-    def address(self) -> Address:
-        """Where another server pushes outputs to."""
-
-    @property
-    def goes_back(self) -> bool:
-        """Return whether the server is known to understand ``go_back``."""
-
-    def go_back(self, position: int) -> None:
-        """Start the next message from an earlier position."""
-
-    async def exchange(
-        self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address], *, pushed: bool
-    ) -> torch.Tensor:
-        """Send tokens and return what the server's blocks make of them; after any error it is of no use."""
-
-    async def close(self) -> None:
-        """Free the server's memory; never raises."""
-
-
-class Routes(Protocol):
-    """Knows the servers; see ``services.swarm.client.routes.PetalsRoutes``."""
-
-    company: Company
-    """Of the texts that use these routes."""
-
-    @property
-    def num_blocks(self) -> int:
-        """How many blocks the model has."""
-
-    async def find(self, start: int, end: int, max_length: int) -> Sequence[Any]:
-        """Return spans that together are the blocks from ``start`` to before ``end``."""
-
-    def open(self, span: Any, max_length: int) -> Stream:
-        """Return a new session of ``max_length`` tokens on a span's server, not connected yet."""
-
-    def pushing_pays(self, span: Any, following: Any) -> bool:
-        """Tell whether a span's server shall send its outputs to the following one's, as well as to here."""
-
-    def succeeded(self, span: Any, tokens: int) -> None:
-        """A server has answered, for so many tokens."""
-
-    def failed(self, span: Any | None) -> None:
-        """A server has not answered, or (None) none was found."""
 
 
 @dataclass(eq=False)
@@ -133,9 +76,9 @@ class Chain:
                 while block < self._routes.num_blocks:
                     history = self._histories.setdefault(block, History())
                     history.extend_to(end, outputs)
-                    outputs = await self._pass(index, block, history, step_id)
-                    block = self._links[index].span.end
-                    index += 1
+                    outputs, passed = await self._pass(index, block, history, step_id)
+                    index += passed
+                    block = self._links[index - 1].span.end
         except BaseException:
             self._start_over()
             raise
@@ -176,8 +119,12 @@ class Chain:
         if self._leaving:
             await asyncio.wait(self._leaving)
 
-    async def _pass(self, index: int, block: int, history: History, step_id: str) -> torch.Tensor:
-        """Bring the link up to the end of its history; return its outputs for the tokens that it lacked."""
+    async def _pass(self, index: int, block: int, history: History, step_id: str) -> tuple[torch.Tensor, int]:
+        """Bring the link up to the end of its history, and the one behind too if it passes on to that.
+
+        Returns:
+            The outputs for the tokens that it lacked, and of how many links.
+        """
         began: float | None = None
         pause = 0.0
         while True:
@@ -186,8 +133,12 @@ class Chain:
                 if index == len(self._links) or self._links[index].lost:
                     await self._route(index, block)
                 link = self._links[index]
+                if self._passes_on(index, history):
+                    return await self._catch_up_both(index, history)
                 outputs = await self._catch_up(index, history, step_id)
             except Exception as error:
+                if isinstance(error, NextFailed):
+                    link = self._links[index + 1]
                 if link is not None:
                     link.lost = True
                 self._routes.failed(link.span if link else None)
@@ -202,7 +153,7 @@ class Chain:
                 pause = min(2 * pause or _FIRST_PAUSE, _LONGEST_PAUSE)
             else:
                 self._routes.succeeded(link.span, outputs.shape[1])
-                return outputs
+                return outputs, 1
 
     async def _route(self, index: int, block: int) -> None:
         """Find servers from ``block`` on: for the blocks of the link that was lost there, or for all that follow."""
@@ -227,6 +178,34 @@ class Chain:
             outputs.append(await link.stream.exchange(part, name, followers, pushed=pushed))
             link.position += part.shape[1]
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)
+
+    def _passes_on(self, index: int, history: History) -> bool:
+        """Tell whether this link's server shall pass on to the one behind, which lacks the same few tokens.
+
+        One that shall push to several behind it does that: it spares more ways.
+        """
+        if index + 1 >= len(self._links) or 0 < index <= self._pushed_to:
+            return False
+        link, following = self._links[index : index + 2]
+        return (
+            not following.lost
+            and link.position == following.position == self.position
+            and len(self._followers(index)) < 2
+            and link.stream.passes_on(following.stream, history.length - self.position)
+            and self._routes.passing_on_pays(link.span, following.span)
+        )
+
+    async def _catch_up_both(self, index: int, history: History) -> tuple[torch.Tensor, int]:
+        first, following = self._links[index : index + 2]
+        heard = await first.stream.exchange_onward(history.since(first.position), following.stream)
+        caught_up = [first] if heard.passed_on is None else [first, following]
+        if heard.passed_on is not None:
+            behind = self._histories.setdefault(following.span.start, History())
+            behind.extend_to(history.length, heard.passed_on)
+        for link in caught_up:
+            link.position = history.length
+            self._routes.succeeded(link.span, heard.outputs.shape[1])
+        return heard.outputs, len(caught_up)
 
     def _followers(self, index: int) -> list[Address]:
         """Return the servers that a server may push its outputs to: those that lack the same tokens as it does.

@@ -5,35 +5,35 @@ Belongs to hivemind's event loop.
 
 import asyncio
 from dataclasses import dataclass
-from typing import Protocol
+from itertools import count
 from weakref import WeakValueDictionary
 
 import torch
 from hivemind.p2p import P2P, PeerID
 
-from services.swarm.bundles import Part, pack, read
+from services.swarm.bundles import Onward, Part, pack, read
 from services.swarm.client.chain import MESSAGE_TOKENS
-from services.swarm.client.connected import LOOK_SECONDS, check_connected
+from services.swarm.client.connected import LOOK_SECONDS
+from services.swarm.client.onward import Heard, NextFailed
+from services.swarm.ways import Way, WayToHandler
 
-
-class Way(Protocol):
-    """The network to one handler of a server."""
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """Open a stream."""
-
-    async def check(self) -> None:
-        """Raise ConnectionError if the server is not connected any more."""
+_NUMBERS = count()
+"""Of steps; over all lanes, for a step may be answered on another one."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """Tokens that have left or are about to, and whom their outputs are for."""
+    """Tokens that have left or are about to, and whom their outputs are for.
+
+    Attributes:
+        following: the lane of the server behind, on which it may be answered too.
+    """
 
     part: Part
     hidden: torch.Tensor
-    answer: asyncio.Future[torch.Tensor]
+    answer: asyncio.Future[Heard]
     since: float
+    following: "Lane | None" = None
 
 
 class Lane:
@@ -49,9 +49,15 @@ class Lane:
     def __init__(self, way: Way, answer_timeout: float) -> None:
         self._way, self._answer_timeout = way, answer_timeout
         self._leaving: list[_Step] = []
-        self._awaited: dict[tuple[str, int], _Step] = {}
+        self._awaited: dict[int, _Step] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._running: asyncio.Task[None] | None = None
+        self._connections = 0
+
+    @property
+    def connection(self) -> int:
+        """Return the number of the connection that is open, or of the latest one."""
+        return self._connections
 
     async def step(self, session: str, position: int, hidden: torch.Tensor) -> torch.Tensor:
         """Send the next tokens [tokens, hidden] of a session and return what the server's blocks make of them.
@@ -63,16 +69,45 @@ class Lane:
             TimeoutError: the server does not answer.
             RuntimeError: the server has a problem with this step.
         """
-        loop = asyncio.get_running_loop()
-        step = _Step(Part(session, position, len(hidden)), hidden, loop.create_future(), loop.time())
-        self._awaited[session, position] = step
-        if not self._leaving:
-            loop.call_soon(self._leave)
-        self._leaving.append(step)
+        step = self._start(Part(session, position, len(hidden), next(_NUMBERS)), hidden)
+        try:
+            return (await step.answer).outputs
+        finally:
+            self._awaited.pop(step.part.number, None)
+
+    async def step_onward(
+        self, session: str, position: int, hidden: torch.Tensor, onward: Onward, following: "Lane"
+    ) -> Heard:
+        """Do the same, and let the server pass its outputs on to the one behind.
+
+        Args:
+            session: at this server.
+            position: how many tokens it holds, and the session at the server behind as well.
+            hidden: the tokens.
+            onward: the session at the server behind.
+            following: the lane to there.
+
+        Raises:
+            NextFailed: the server behind fails, as below.
+            Exception: as ``step``.
+        """
+        part = Part(session, position, len(hidden), next(_NUMBERS), onward=onward)
+        step = self._start(part, hidden, following)
+        following._awaited[part.number] = step
         try:
             return await step.answer
         finally:
-            self._awaited.pop((session, position), None)
+            for lane in (self, following):
+                lane._awaited.pop(part.number, None)
+
+    def _start(self, part: Part, hidden: torch.Tensor, following: "Lane | None" = None) -> _Step:
+        loop = asyncio.get_running_loop()
+        step = _Step(part, hidden, loop.create_future(), loop.time(), following)
+        self._awaited[part.number] = step
+        if not self._leaving:
+            loop.call_soon(self._leave)
+        self._leaving.append(step)
+        return step
 
     def close(self) -> None:
         """End the stream; steps that wait fail."""
@@ -86,21 +121,30 @@ class Lane:
             self._running = asyncio.get_running_loop().create_task(self._run())
 
     def _write(self, writer: asyncio.StreamWriter) -> None:
-        leaving, self._leaving = self._leaving, []
+        leaving = [step for step in self._leaving if not step.answer.done()]
+        self._leaving = []
         some: list[_Step] = []
         for step in leaving:
             if sum(one.part.tokens for one in some) + step.part.tokens > MESSAGE_TOKENS:
-                _send(writer, some)
+                self._send(writer, some)
                 some = []
             some.append(step)
         if some:
-            _send(writer, some)
+            self._send(writer, some)
+
+    def _send(self, writer: asyncio.StreamWriter, steps: list[_Step]) -> None:
+        try:
+            writer.write(pack([step.part for step in steps], torch.cat([step.hidden for step in steps])))
+        except (KeyError, RuntimeError) as error:  # numbers of another type or width than the others
+            for step in steps:
+                self._fail(step, error)
 
     async def _run(self) -> None:
         """Connect, and give answers to those who wait until the stream ends."""
         problem: Exception = ConnectionError("the stream for steps of many sessions is closed")
         try:
             reader, self._writer = await self._way.connect()
+            self._connections += 1
             self._write(self._writer)
             while True:
                 self._take(*await self._message(reader))
@@ -114,7 +158,7 @@ class Lane:
             self._writer = self._running = None
             self._leaving = []
             for step in self._awaited.values():
-                _fail(step, problem)
+                self._fail(step, problem)
 
     async def _message(self, reader: asyncio.StreamReader) -> tuple[list[Part], torch.Tensor]:
         coming = asyncio.ensure_future(read(reader))
@@ -131,45 +175,30 @@ class Lane:
         oldest = asyncio.get_running_loop().time() - self._answer_timeout
         for step in self._awaited.values():
             if step.since < oldest:
-                _fail(step, TimeoutError(f"the server has not answered for {self._answer_timeout:.0f} s"))
+                self._fail(
+                    step, TimeoutError(f"the server has not answered for {self._answer_timeout:.0f} s")
+                )
 
     def _take(self, parts: list[Part], hidden: torch.Tensor) -> None:
         for part, own in zip(parts, hidden.split([part.tokens for part in parts]), strict=True):
-            step = self._awaited.get((part.session, part.position))
+            step = self._awaited.get(part.number)
             if step is None:
                 continue  # its session has left meanwhile
             if part.problem is not None:
-                _fail(step, RuntimeError(part.problem))
+                self._fail(step, RuntimeError(part.problem))
             elif not step.answer.done():
-                step.answer.set_result(own.clone())  # or each would keep the whole message in memory
+                kept = own.clone()  # or each would keep the whole message in memory
+                passed_on = step.part.tokens if step.following is self else 0
+                step.answer.set_result(Heard(kept[passed_on:], kept[:passed_on] if passed_on else None))
 
-
-def _send(writer: asyncio.StreamWriter, steps: list[_Step]) -> None:
-    try:
-        writer.write(pack([step.part for step in steps], torch.cat([step.hidden for step in steps])))
-    except (KeyError, RuntimeError) as error:  # numbers of another type or width than the others
-        for step in steps:
-            _fail(step, error)
-
-
-def _fail(step: _Step, problem: Exception) -> None:
-    if not step.answer.done():
+    def _fail(self, step: _Step, problem: Exception) -> None:
+        if step.answer.done():
+            return
+        if step.following is self:
+            failed = NextFailed(str(problem))
+            failed.__cause__ = problem
+            problem = failed
         step.answer.set_exception(problem)
-
-
-class _WayToHandler:
-    """The network to one handler, through libp2p's daemon."""
-
-    def __init__(self, p2p: P2P, peer: PeerID, name: str, connect_timeout: float) -> None:
-        self._p2p, self._peer, self._name, self._timeout = p2p, peer, name, connect_timeout
-
-    async def connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        async with asyncio.timeout(self._timeout):
-            _, reader, writer = await self._p2p.call_binary_stream_handler(self._peer, self._name)
-        return reader, writer
-
-    async def check(self) -> None:
-        await check_connected(self._p2p, self._peer)
 
 
 class Lanes:
@@ -190,7 +219,7 @@ class Lanes:
         """Return the stream of this name, for sessions of one kind: with the same blocks and the same adapter."""
         lane = self._lanes.get((name, kind))
         if lane is None:
-            way = _WayToHandler(self._p2p, peer, name, self._connect_timeout)
+            way = WayToHandler(self._p2p, peer, name, self._connect_timeout)
             lane = self._lanes[name, kind] = Lane(way, self._answer_timeout)
         return lane
 

@@ -1,6 +1,7 @@
 """Finds servers by Petals' routing, without waiting for its thread in ours. Belongs to hivemind's event loop."""
 
 import asyncio
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -118,13 +119,20 @@ class PetalsRoutes:
 
         What servers push is a message for each text; what goes from here, one for all that step together.
         """
+        return self._saved(span, following) > _PUSHED_SECONDS * (self.company.size - 1)
+
+    def passing_on_pays(self, span: RemoteSpanInfo, following: RemoteSpanInfo) -> bool:
+        """Tell the same where what is passed on goes in one message, too."""
+        return self._saved(span, following) > 0
+
+    def _saved(self, span: RemoteSpanInfo, following: RemoteSpanInfo) -> float:
+        """Return by how many seconds the way from server to server is shorter than the one by way of here."""
         pings = self._sequence.ping_aggregator.ping_emas
         there, back = (pings.get(one.peer_id) for one in (span, following))
         if there is None or back is None:
-            return False
+            return -math.inf
         between = (span.server_info.next_pings or {}).get(following.peer_id.to_base58(), 0.0)
-        saved = (there.value + back.value - between) / 2
-        return bool(saved > _PUSHED_SECONDS * (self.company.size - 1))
+        return float(there.value + back.value - between) / 2
 
     def succeeded(self, span: RemoteSpanInfo, tokens: int) -> None:
         """Forgive a server its earlier failures, and count the tokens that it answered for."""

@@ -1,6 +1,7 @@
 """One session's talk with one server, over Petals' ``rpc_inference``. Belongs to hivemind's event loop."""
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
@@ -17,10 +18,11 @@ from petals.server.handler import TransformerConnectionHandler
 from petals.utils.misc import DUMMY, DUMMY_INT64
 from petals.utils.packaging import pack_args_kwargs
 
-from services.swarm.bundles import BUNDLED_TOKENS, bundles_at, inference_at
+from services.swarm.bundles import BUNDLED_TOKENS, Onward, bundles_at, inference_at
 from services.swarm.client.capabilities import START_FROM_POSITION, Capabilities, ServerTerms
 from services.swarm.client.connected import LOOK_SECONDS, check_connected
 from services.swarm.client.lanes import Lane, Lanes
+from services.swarm.client.onward import Heard
 
 CLOSE_SECONDS = 3.0
 """How long a server may take to confirm that a session is closed."""
@@ -28,6 +30,9 @@ CLOSE_SECONDS = 3.0
 _BUNDLED_SECONDS = 30.0
 """How long all steps of a session may go with those of others. Petals' handler forgets a session whose own stream was
 silent for five minutes, so now and then one is sent there."""
+
+_NOT_SURE = -1
+"""Tokens; a step may have reached a server whose answer did not come."""
 
 _, _ARGUMENTS = pack_args_kwargs(torch.empty(1), DUMMY, DUMMY_INT64)
 
@@ -72,10 +77,12 @@ class ServerStream:
         self._answers: AsyncIterator[Any] | None = None
         self._terms = ServerTerms(compression=runtime_pb2.CompressionType.NONE, goes_back=False)
         self._lane: Lane | None = None
+        self._answered_over: int | None = None
+        """Over which of the lane's connections the server has answered this session; there it can do so again."""
         self._position = 0
         """How many tokens the server holds that are still of use."""
         self._said = 0
-        """How many it knows of by Petals' messages."""
+        """How many it knows of by Petals' messages, if that is known."""
         self._heard: float | None = None
         """When it was sent the last one of these; None before the first."""
 
@@ -112,16 +119,52 @@ class ServerStream:
         Raises:
             Exception: the server cannot be reached, refuses, fails or is lost; the stream is of no use any more.
         """
-        heard = self._heard is not None and _now() - self._heard < _BUNDLED_SECONDS
-        alone = followers or pushed or not heard or hidden.shape[1] > BUNDLED_TOKENS
-        if self._lane is not None and not alone:
+        if self._lane is not None and not followers and not pushed and self._in_company(hidden.shape[1]):
             outputs = (await self._lane.step(self._session_id, self._position, hidden[0]))[None]
+            self._answered_over = self._lane.connection
         else:
             outputs = await self._exchange_alone(hidden, step_id, followers)
-        if outputs.shape != hidden.shape:
-            raise ValueError(f"server {self._span.peer_id} answers {outputs.shape} to {hidden.shape}")
+        self._check(outputs, hidden)
         self._position += hidden.shape[1]
         return outputs
+
+    def _in_company(self, tokens: int) -> bool:
+        """Tell whether so many tokens may go with those of other sessions now."""
+        heard = self._heard is not None and time.monotonic() - self._heard < _BUNDLED_SECONDS
+        return self._lane is not None and heard and tokens <= BUNDLED_TOKENS
+
+    def passes_on(self, following: "ServerStream", tokens: int) -> bool:
+        """Tell whether this server may pass the outputs for so many tokens on to another, which answers for both."""
+        there = following._lane
+        known = there is not None and following._answered_over == there.connection
+        return known and self._in_company(tokens) and following._in_company(tokens)
+
+    async def exchange_onward(self, hidden: torch.Tensor, following: "ServerStream") -> Heard:
+        """Send the next tokens [1, tokens, hidden] for both servers; ``passes_on`` said that this is possible.
+
+        Raises:
+            NextFailed: the other server fails.
+            Exception: this one does.
+        """
+        own, there, handler = self._lane, following._lane, following._terms.sessions_at
+        if own is None or there is None or handler is None:
+            raise ConnectionError("there is no way for steps of many sessions")
+        self._said = following._said = _NOT_SURE
+        onward = Onward(following._span.peer_id.to_base58(), handler, following._session_id)
+        heard = await own.step_onward(self._session_id, self._position, hidden[0], onward, there)
+        outputs = heard.outputs[None]
+        passed_on = None if heard.passed_on is None else heard.passed_on[None]
+        for tokens in (outputs, passed_on):
+            if tokens is not None:
+                self._check(tokens, hidden)
+        self._position += hidden.shape[1]
+        if passed_on is not None:
+            following._position += hidden.shape[1]
+        return Heard(outputs, passed_on)
+
+    def _check(self, outputs: torch.Tensor, hidden: torch.Tensor) -> None:
+        if outputs.shape != hidden.shape:
+            raise ValueError(f"server {self._span.peer_id} answers {outputs.shape} to {hidden.shape}")
 
     async def _exchange_alone(
         self, hidden: torch.Tensor, step_id: str, followers: Sequence[tuple[str, str, int, int]]
@@ -146,7 +189,7 @@ class ServerStream:
             )
         )
         answer = await self._answer(self._answers)
-        self._said, self._heard = self._position + hidden.shape[1], _now()
+        self._said, self._heard = self._position + hidden.shape[1], time.monotonic()
         outputs: torch.Tensor = deserialize_torch_tensor(answer.tensors[0])
         return outputs
 
@@ -202,10 +245,6 @@ class ServerStream:
             async with asyncio.timeout(CLOSE_SECONDS):
                 async for _ in answers:
                     pass
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 async def _next(answers: AsyncIterator[Any]) -> Any:

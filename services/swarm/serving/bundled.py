@@ -5,8 +5,10 @@ Each handler's process has a stream of its own for this, for it knows only the s
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from hivemind.p2p.p2p_daemon_bindings.datastructures import StreamInfo
@@ -15,22 +17,26 @@ from services.swarm.bundles import Part, pack, read
 from services.swarm.serving.backend import BlockBackend
 from services.swarm.serving.batching_pool import BatchingPool, Bundle
 from services.swarm.serving.open_sessions import OPEN, OpenSession
+from services.swarm.serving.passing_on import PassingOn
 
 logger = logging.getLogger(__name__)
 
 _PRIORITY = 1.0
 """What Petals gives to all inference."""
 
+Answer = Callable[[Sequence[Part], torch.Tensor, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+
 
 class BundledSteps:
-    """The stream of one handler.
+    """The streams of one handler.
 
     Args:
         backends: the span's blocks by their keys in the DHT.
+        passing_on: the ways to other servers' handlers.
     """
 
-    def __init__(self, backends: Mapping[str, BlockBackend]) -> None:
-        self._backends = backends
+    def __init__(self, backends: Mapping[str, BlockBackend], passing_on: PassingOn) -> None:
+        self._backends, self._passing_on = backends, passing_on
 
     @staticmethod
     def are_taken_by(backends: Mapping[str, BlockBackend]) -> bool:
@@ -39,16 +45,27 @@ class BundledSteps:
 
     async def serve(self, _: StreamInfo, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer a client's messages until it ends the stream, or sends what nobody can read."""
+        await self._serve(reader, writer, self._answer)
+
+    async def serve_passed_on(
+        self, _: StreamInfo, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Take steps from another server, and answer them to the clients whose sessions they belong to."""
+        await self._serve(reader, writer, self._answer_clients)
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer
+    ) -> None:
         answering: set[asyncio.Task[None]] = set()
         try:
             while True:
-                task = asyncio.create_task(self._answer(*await read(reader), writer))
+                task = asyncio.create_task(answer(*await read(reader), writer))
                 answering.add(task)
                 task.add_done_callback(answering.discard)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         except ValueError as error:
-            logger.warning("a client's stream is closed: %s", error)
+            logger.warning("a peer's stream is closed: %s", error)
         finally:
             for task in answering:
                 task.cancel()
@@ -57,9 +74,35 @@ class BundledSteps:
     async def _answer(
         self, parts: Sequence[Part], hidden: torch.Tensor, writer: asyncio.StreamWriter
     ) -> None:
-        message = pack(*await self._run(parts, hidden))
-        writer.write(message)
-        await writer.drain()
+        for part in parts:
+            if session := OPEN.get(part.session):
+                session.client = writer
+        answers, outputs = self._passing_on.pass_on(*await self._run(parts, hidden), writer)
+        if answers:
+            writer.write(pack(answers, outputs))
+            await writer.drain()
+
+    async def _answer_clients(
+        self, parts: Sequence[Part], hidden: torch.Tensor, server: asyncio.StreamWriter
+    ) -> None:
+        """Run what another server has passed on; what was passed on goes to the clients too, before the outputs."""
+        together: dict[tuple[asyncio.StreamWriter, object], list[tuple[Part, torch.Tensor]]] = defaultdict(
+            list
+        )
+        refused = []
+        for part, own in zip(parts, hidden.split([part.tokens for part in parts]), strict=True):
+            session = OPEN.get(part.session)
+            if session is None or session.client is None or session.client.is_closing():
+                refused.append(replace(part, tokens=0, problem="its client cannot be answered from here"))
+            else:
+                together[session.client, session.kind].append((part, own))
+        if refused:
+            server.write(pack(refused, hidden[:0]))
+        for (client, _), own in together.items():
+            theirs, inputs = [part for part, _ in own], torch.cat([tokens for _, tokens in own])
+            answers, outputs = await self._run(theirs, inputs)
+            client.write(pack(*_with_inputs(answers, theirs, inputs, outputs)))
+            await client.drain()
 
     async def _run(self, parts: Sequence[Part], hidden: torch.Tensor) -> tuple[list[Part], torch.Tensor]:
         """Return the parts as they are answered, and the outputs of those that have no problem."""
@@ -117,3 +160,18 @@ class BundledSteps:
             priority=_PRIORITY,
         )
         return outputs[0], list(problems)
+
+
+def _with_inputs(
+    answers: Sequence[Part], taken: Sequence[Part], inputs: torch.Tensor, outputs: torch.Tensor
+) -> tuple[list[Part], torch.Tensor]:
+    """Return answers whose tokens are first those that were passed on, then their outputs; none for a problem."""
+    answered = set(map(id, answers))  # those with a problem are other objects
+    places, begin, end = [], 0, len(inputs)
+    for part in taken:
+        if id(part) in answered:
+            places += [*range(begin, begin + part.tokens), *range(end, end + part.tokens)]
+            end += part.tokens
+        begin += part.tokens
+    in_turns = torch.cat([inputs.to(outputs.dtype), outputs])[places]
+    return [replace(part, tokens=2 * part.tokens) for part in answers], in_turns

@@ -1,5 +1,6 @@
 """The sessions that a handler's process has open, by the names that their clients gave them."""
 
+import asyncio
 from dataclasses import dataclass
 
 from petals.data_structures import Handle
@@ -19,6 +20,8 @@ class OpenSession:
         rows: how many texts it holds; 0 before its first step.
         position: how many tokens of each it holds.
         busy: whether a step of it runs.
+        client: the stream by which the client's latest step came that came with others; answers to steps that another
+            server passes on go there.
     """
 
     handle: Handle
@@ -28,6 +31,7 @@ class OpenSession:
     rows: int = 0
     position: int = 0
     busy: bool = False
+    client: asyncio.StreamWriter | None = None
 
     @property
     def kind(self) -> tuple[tuple[str, str], str]:

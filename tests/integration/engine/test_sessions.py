@@ -58,7 +58,7 @@ def test_many_sessions_at_once_each_get_their_own_text(swarm: Swarm, model: str)
     swarm.stop(*servers)
 
 
-@pytest.mark.parametrize("way", ["together", "pushed"])
+@pytest.mark.parametrize("way", ["together", "passed on", "pushed"])
 def test_steps_go_together_or_from_server_to_server(
     swarm: Swarm,
     model: str,
@@ -73,6 +73,7 @@ def test_steps_go_together_or_from_server_to_server(
         lanes, "pack", lambda parts, hidden: messages.append(len(parts)) or pack(parts, hidden)
     )
     monkeypatch.setattr(PetalsRoutes, "pushing_pays", lambda *_: way == "pushed")
+    monkeypatch.setattr(PetalsRoutes, "passing_on_pays", lambda *_: way == "passed on")
     with swarm.client(model) as client:
         until_served(client)
         wanted = texts(swarm, model) * 4
@@ -87,7 +88,10 @@ def test_steps_go_together_or_from_server_to_server(
     swarm.stop(*servers)
     assert "a server failed in the middle of a text" not in caplog.text
     steps = len(wanted) * (len(wanted[0].tokens) - 1)
-    assert sum(messages) == (2 * steps if way == "together" else 0)
+    if way == "passed on":
+        assert sum(messages) == steps + len(wanted), "a text's first step goes to both servers"
+    else:
+        assert sum(messages) == (2 * steps if way == "together" else 0)
     assert len(messages) <= steps, "on each server, at least two of sixteen go together on the average"
 
 

@@ -1,18 +1,21 @@
-"""A handler's stream for steps of many sessions behind a real socket, against a pool that notes what it was asked."""
+"""A handler's streams for steps of many sessions behind real sockets, against a pool that notes what it was asked."""
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
+from hivemind.p2p.p2p_daemon_bindings.datastructures import StreamInfo
 
 from services.swarm.client.lanes import Lane
 from services.swarm.serving.batching_pool import Bundle
 from services.swarm.serving.bundled import BundledSteps
 from services.swarm.serving.open_sessions import OPEN, OpenSession
+from services.swarm.serving.passing_on import PassingOn
 
 WIDTH = 4
 BLOCKS = ("x.0", "x.2")
@@ -40,18 +43,16 @@ class FakePool:
         return [torch.cat(good, dim=1) if good else hidden[:, :0], problems]
 
 
-class BundleServer:
-    """A handler's stream behind a socket, and what a client knows of the network to it."""
+class Network:
+    """The way to one of a handler's streams.
 
-    def __init__(self, folder: Path) -> None:
-        self.pool = FakePool()
-        backend: Any = SimpleNamespace(
-            inference_pool=self.pool,
-            dtype=torch.float32,
-            block=SimpleNamespace(config=SimpleNamespace(hidden_size=WIDTH)),
-        )
-        self.steps = BundledSteps(dict.fromkeys(("x.0", "x.1", "x.2"), backend))
-        self.path = folder / "socket"
+    Attributes:
+        connected: how many streams have been opened.
+        lost: whether the server is not connected any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.connected = 0
         self.lost = False
 
@@ -63,13 +64,33 @@ class BundleServer:
         if self.lost:
             raise ConnectionError("lost")
 
+
+class BundleServer(Network):
+    """A handler's streams behind sockets, and what a client knows of the network to it."""
+
+    def __init__(self, folder: Path, name: str = "server") -> None:
+        super().__init__(folder / name)
+        self.for_servers = Network(folder / f"{name}-passed-on")
+        self.neighbours: dict[str, Network] = {}
+        """By what clients call them."""
+        self.passing_on = PassingOn(lambda onward: self.neighbours[onward.peer])
+        self.pool = FakePool()
+        backend: Any = SimpleNamespace(
+            inference_pool=self.pool,
+            dtype=torch.float32,
+            block=SimpleNamespace(config=SimpleNamespace(hidden_size=WIDTH)),
+        )
+        self.steps = BundledSteps(dict.fromkeys(("x.0", "x.1", "x.2"), backend), self.passing_on)
+
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self.steps.serve(None, reader, writer)  # type: ignore[arg-type]
-
-        async with await asyncio.start_unix_server(serve, self.path):
+        serving = {self.path: self.steps.serve, self.for_servers.path: self.steps.serve_passed_on}
+        async with AsyncExitStack() as stack:
+            for path, serve in serving.items():
+                listener = await asyncio.start_unix_server(partial(serve, cast("StreamInfo", None)), path)
+                await stack.enter_async_context(listener)
             yield
+            self.passing_on.close()
 
     @asynccontextmanager
     async def lane(self, timeout: float = 5.0) -> AsyncIterator[Lane]:

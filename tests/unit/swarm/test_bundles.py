@@ -10,14 +10,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.swarm.bundles import BUNDLED_TOKENS, Part, pack, read
+from services.swarm.bundles import BUNDLED_TOKENS, Onward, Part, pack, read
 from services.swarm.serving.batching_pool import Bundle
 from tests.unit.swarm.bundle_server import BLOCKS, WIDTH, BundleServer, opened, tokens
 
 
 @given(
     st.lists(
-        st.tuples(st.text(), st.integers(0, 10**6), st.integers(0, 3), st.none() | st.text()), max_size=5
+        st.tuples(
+            st.text(),
+            st.integers(0, 10**6),
+            st.integers(0, 3),
+            st.integers(0, 2**40),
+            st.none() | st.text(),
+            st.none() | st.builds(Onward, st.text(), st.text(), st.text()),
+        ),
+        max_size=5,
     ),
     st.sampled_from([torch.float32, torch.float16, torch.bfloat16]),
     st.integers(1, 9),
@@ -41,7 +49,7 @@ def message(head: object, body: bytes = b"") -> bytes:
     return struct.pack(">II", len(packed), len(body)) + packed + body
 
 
-GOOD = {"parts": [("s", 3, 1, None)], "type": "float32", "width": WIDTH}
+GOOD = {"parts": [("s", 3, 1, 0, None)], "type": "float32", "width": WIDTH}
 ONE = bytes(4 * WIDTH)
 UNREADABLE = {
     "too long a head": struct.pack(">II", 2**24, 0),
@@ -49,12 +57,13 @@ UNREADABLE = {
     "no MessagePack": message(b"\xc1", ONE),
     "no parts": message({"type": "float32", "width": WIDTH}, ONE),
     "a part of another form": message({**GOOD, "parts": [("s", 3)]}, ONE),
-    "a session that is no text": message({**GOOD, "parts": [(7, 3, 1, None)]}, ONE),
-    "tokens below zero": message({**GOOD, "parts": [("s", 3, -1, None)]}, ONE),
+    "a session that is no text": message({**GOOD, "parts": [(7, 3, 1, 0, None)]}, ONE),
+    "tokens below zero": message({**GOOD, "parts": [("s", 3, -1, 0, None)]}, ONE),
     "another type": message({**GOOD, "type": "int64"}, ONE),
     "no width": message({**GOOD, "width": 0}, ONE),
     "half a number": message(GOOD, ONE[:-1]),
-    "fewer tokens than said": message({**GOOD, "parts": [("s", 3, 2, None)]}, ONE),
+    "half a way onward": message({**GOOD, "parts": [("s", 3, 1, 0, None, "peer")]}, ONE),
+    "fewer tokens than said": message({**GOOD, "parts": [("s", 3, 2, 0, None)]}, ONE),
 }
 
 

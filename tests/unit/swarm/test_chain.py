@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 import torch
 
-from services.swarm.client.chain import MESSAGE_TOKENS, Address, Chain
+from services.swarm.client.chain import MESSAGE_TOKENS, Chain
 from services.swarm.client.company import Company
+from services.swarm.client.onward import Heard, NextFailed
+from services.swarm.client.roles import Address
 
 BLOCKS = 4
 
@@ -68,12 +70,32 @@ class FakeStream:
         self.steps.append(step_id)
         self.followers.append([server for server, *_ in followers])
         self.pushed.append(pushed)
+        return self._run(hidden)
+
+    def _run(self, hidden: torch.Tensor) -> torch.Tensor:
         self.received.append(hidden)
         text = torch.cat(self.received, dim=1)
         assert text.shape[1] <= self.max_length
         for index in range(self.span.start, self.span.end):
             text = block(index, text)
         return text[:, -hidden.shape[1] :]
+
+    def passes_on(self, following: "FakeStream", tokens: int) -> bool:
+        return self.span.server in self.swarm.passing_on and tokens <= 2
+
+    async def exchange_onward(self, hidden: torch.Tensor, following: "FakeStream") -> Heard:
+        assert not self.closed
+        assert not following.closed
+        await self.swarm.before_exchange(self.span.server)
+        self.swarm.passed_on += 1
+        if self.span.server in self.swarm.answering_themselves:
+            return Heard(self._run(hidden), None)
+        try:
+            await self.swarm.before_exchange(following.span.server)
+        except ConnectionError as error:
+            raise NextFailed from error
+        passed_on = self._run(hidden)
+        return Heard(following._run(passed_on), passed_on)
 
     async def close(self) -> None:
         self.closed = True
@@ -94,6 +116,10 @@ class FakeSwarm:
         self.gate: asyncio.Event | None = None
         self.stock: set[str] = set()
         self.near: set[str] = set()
+        self.pushing = True
+        self.passing_on: set[str] = set()
+        self.answering_themselves: set[str] = set()
+        self.passed_on = 0
         self.answered: Counter[str] = Counter()
         self.company = Company()
 
@@ -104,6 +130,9 @@ class FakeSwarm:
             raise ConnectionError(server)
 
     def pushing_pays(self, span: FakeSpan, following: FakeSpan) -> bool:
+        return self.pushing and self.passing_on_pays(span, following)
+
+    def passing_on_pays(self, span: FakeSpan, following: FakeSpan) -> bool:
         return span.server not in self.near and following.server not in self.near
 
     async def find(self, start: int, end: int, max_length: int) -> list[FakeSpan]:
@@ -198,6 +227,66 @@ async def test_a_server_takes_over_and_those_behind_it_notice_nothing(lost: str,
     assert all(stream.closed for stream in swarm.streams)
     (spare,) = [stream for stream in swarm.streams if stream.span.server == "spare"]
     assert spare.followers[0] == [], "what it says first is more than the others lack"
+
+
+async def test_servers_pass_on_in_pairs_and_each_token_is_heard_once() -> None:
+    swarm = FakeSwarm(a=(0, 1), b=(1, 2), c=(2, 3), d=(3, 4))
+    swarm.passing_on, swarm.pushing = {"a", "b", "c", "d"}, False
+    await speak(chain(swarm), 5, 1, 2, 3, 1)
+    assert swarm.passed_on == 2 * 3, "steps of one and two tokens, between two pairs"
+    assert all(swarm.lengths(server) == [[5, 1, 2, 3, 1]] for server in "abcd")
+    assert swarm.answered == dict.fromkeys("abcd", 12)
+
+
+async def test_nobody_passes_on_to_where_the_way_by_the_client_is_as_short() -> None:
+    swarm = FakeSwarm(a=(0, 1), b=(1, 2), c=(2, 4))
+    swarm.passing_on, swarm.near, swarm.pushing = {"a", "b"}, {"a"}, False
+    await speak(chain(swarm), 5, 1)
+    assert swarm.passed_on == 1
+    assert [stream.followers[1:] for stream in swarm.streams] == [[[]], [], []]
+
+
+async def test_a_server_pushes_to_several_behind_it_instead() -> None:
+    swarm = FakeSwarm(a=(0, 1), b=(1, 2), c=(2, 4))
+    swarm.passing_on = {"a", "b"}
+    await speak(chain(swarm), 5, 1)
+    assert swarm.passed_on == 0
+    assert [stream.pushed[1] for stream in swarm.streams] == [False, True, True]
+
+
+async def test_a_server_that_does_not_pass_on_answers_itself() -> None:
+    swarm = FakeSwarm(a=(0, 2), b=(2, 4))
+    swarm.passing_on = swarm.answering_themselves = {"a"}
+    await speak(chain(swarm), 5, 1, 1)
+    assert swarm.lengths("a") == swarm.lengths("b") == [[5, 1, 1]]
+
+
+@pytest.mark.parametrize("lost", ["a", "b"])
+@pytest.mark.parametrize("at", [1, 3])
+async def test_a_server_takes_over_where_steps_are_passed_on(lost: str, at: int) -> None:
+    servers = {"a": (0, 2), "b": (2, 4)}
+    swarm = FakeSwarm(**servers, spare=servers[lost])
+    swarm.passing_on = {"a", "b", "spare"}
+    swarm.failures[lost] = [step == at for step in range(5)]
+    one = chain(swarm)
+    await speak(one, 5, 1, 1, 1, 1)
+    await one.close()
+    (other,) = set(servers) - {lost}
+    assert swarm.lengths(other) == [[5, 1, 1, 1, 1]]
+    assert swarm.lengths("spare")[0][0] == 5 + at
+    assert swarm.answered["spare"] == 9
+    assert all(stream.closed for stream in swarm.streams)
+
+
+async def test_a_text_goes_back_where_steps_are_passed_on() -> None:
+    swarm = FakeSwarm(a=(0, 2), b=(2, 4))
+    swarm.passing_on = {"a"}
+    one = chain(swarm)
+    await speak(one, 5)
+    await one.step(torch.zeros(1, 2, 2))
+    one.go_back(5)
+    await speak(one, 1, 1)
+    assert swarm.passed_on == 3
 
 
 async def test_it_knows_who_answers_now() -> None:

@@ -146,22 +146,29 @@ async def test_what_servers_answer_for_is_counted_by_their_blocks() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "there", "back", "between", "pays"),
+    ("texts", "there", "back", "between", "pushing", "passing_on"),
     [
-        (1, 0.002, 0.003, 0.001, True),
-        (1, 0.030, 0.030, 0.050, True),
-        (1, 0.030, 0.030, 0.070, False),
-        (1, None, 0.030, 0.001, False),
-        (1, 0.030, None, 0.001, False),
-        (4, 0.002, 0.003, 0.001, False),
-        (4, 0.030, 0.030, 0.030, True),
-        (4, 0.030, 0.030, None, True),
-        (16, 0.030, 0.030, 0.030, False),
-        (16, 0.090, 0.090, 0.030, True),
+        (1, 0.002, 0.003, 0.001, True, True),
+        (1, 0.030, 0.030, 0.050, True, True),
+        (1, 0.030, 0.030, 0.070, False, False),
+        (1, None, 0.030, 0.001, False, False),
+        (1, 0.030, None, 0.001, False, False),
+        (4, 0.002, 0.003, 0.001, False, True),
+        (4, 0.030, 0.030, 0.030, True, True),
+        (4, 0.030, 0.030, None, True, True),
+        (16, 0.030, 0.030, 0.030, False, True),
+        (16, 0.030, 0.030, 0.070, False, False),
+        (16, 0.090, 0.090, 0.030, True, True),
     ],
 )
-async def test_servers_push_where_that_spares_more_time_than_a_message_for_each_text_takes(
-    texts: int, there: float | None, back: float | None, between: float | None, *, pays: bool
+async def test_servers_push_and_pass_on_where_that_spares_more_time_than_its_messages_take(
+    texts: int,
+    there: float | None,
+    back: float | None,
+    between: float | None,
+    *,
+    pushing: bool,
+    passing_on: bool,
 ) -> None:
     sequence = FakeSequence((ONE, range(2)), (OTHER, range(2, BLOCKS)))
     routes = PetalsRoutes(sequence)
@@ -175,7 +182,8 @@ async def test_servers_push_where_that_spares_more_time_than_a_message_for_each_
     with ExitStack() as stepping:
         for _ in range(texts):
             stepping.enter_context(routes.company)
-        assert routes.pushing_pays(span, following) == pays
+        assert routes.pushing_pays(span, following) == pushing
+        assert routes.passing_on_pays(span, following) == passing_on
 
 
 def test_texts_that_step_together_again_and_again_are_in_company_from_the_first_one_on() -> None:
