@@ -107,27 +107,29 @@ class BundledSteps:
     async def _run(self, parts: Sequence[Part], hidden: torch.Tensor) -> tuple[list[Part], torch.Tensor]:
         """Return the parts as they are answered, and the outputs of those that have no problem."""
         answers: list[Part] = []
-        taken: list[tuple[Part, OpenSession, torch.Tensor]] = []
-        for part, own in zip(parts, hidden.split([part.tokens for part in parts]), strict=True):
+        taken: list[tuple[Part, OpenSession]] = []
+        for part in parts:
             session = OPEN.get(part.session)
             first = taken[0][1] if taken else session
             if session is None or first is None:
                 answers.append(replace(part, tokens=0, problem="there is no such session"))
-            elif problem := self._problem(part, own, session, first):
+            elif problem := self._problem(part, hidden, session, first):
                 answers.append(replace(part, tokens=0, problem=problem))
             else:
                 session.busy = True
-                taken.append((part, session, own))
+                taken.append((part, session))
         if not taken:
             return answers, hidden[:0]
         try:
-            outputs, problems = await self._submit(taken)
+            outputs, problems = await self._submit(
+                taken, _tokens_of([part for part, _ in taken], parts, hidden)
+            )
         except Exception as error:
             outputs, problems = hidden[:0], [repr(error)] * len(taken)
         finally:
-            for _, session, _ in taken:
+            for _, session in taken:
                 session.busy = False
-        for (part, session, _), problem in zip(taken, problems, strict=True):
+        for (part, session), problem in zip(taken, problems, strict=True):
             if problem is None:
                 session.position = part.position + part.tokens
                 answers.append(part)
@@ -146,20 +148,29 @@ class BundledSteps:
         return session.problem_with(part.position, part.tokens)
 
     async def _submit(
-        self, taken: Sequence[tuple[Part, OpenSession, torch.Tensor]]
+        self, taken: Sequence[tuple[Part, OpenSession]], hidden: torch.Tensor
     ) -> tuple[torch.Tensor, list[str | None]]:
-        _, session, _ = taken[0]
+        _, session = taken[0]
         backend = self._backends[session.blocks[0]]
         outputs, problems = await backend.inference_pool.submit_task(
-            torch.cat([hidden for _, _, hidden in taken])[None].to(backend.dtype),
+            hidden[None].to(backend.dtype),
             Bundle(
                 session.blocks,
                 session.adapter,
-                tuple((session.handle, part.position, part.tokens) for part, session, _ in taken),
+                tuple((session.handle, part.position, part.tokens) for part, session in taken),
             ),
             priority=_PRIORITY,
         )
         return outputs[0], list(problems)
+
+
+def _tokens_of(some: Sequence[Part], parts: Sequence[Part], hidden: torch.Tensor) -> torch.Tensor:
+    """Return the tokens of some of a message's parts."""
+    if len(some) == len(parts):
+        return hidden
+    chosen = set(map(id, some))
+    split = zip(parts, hidden.split([part.tokens for part in parts]), strict=True)
+    return torch.cat([own for part, own in split if id(part) in chosen])
 
 
 def _with_inputs(

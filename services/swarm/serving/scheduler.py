@@ -72,7 +72,7 @@ class Step:
 
     def advance(self, output: torch.Tensor) -> bool:
         """Take the output [rows * tokens, hidden] of its next tokens; tell whether these were the last."""
-        chunk = output.unflatten(0, (self.rows, -1))
+        chunk = output[None] if self.rows == 1 else output.unflatten(0, (self.rows, -1))
         self.outputs.append(chunk)
         self._done += chunk.shape[1]
         return self._done == self.tokens
@@ -154,6 +154,8 @@ class Scheduler:
 
     def _give_up_closed(self) -> list[Answer]:
         closed = [step for step in (*self._waiting, *self._served) if not self._arena.holds(step.session)]
+        if not closed:
+            return []
         self._waiting = [step for step in self._waiting if step not in closed]
         self._served = [step for step in self._served if step not in closed]
         return [(step, SessionClosed("the session was closed")) for step in closed]
