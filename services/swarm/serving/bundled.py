@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _PRIORITY = 1.0
 """What Petals gives to all inference."""
 
-Answer = Callable[[Sequence[Part], torch.Tensor, asyncio.StreamWriter], Coroutine[Any, Any, None]]
+_Answering = Callable[[Sequence[Part], torch.Tensor, asyncio.StreamWriter], Coroutine[Any, Any, None]]
 
 
 class BundledSteps:
@@ -54,7 +54,7 @@ class BundledSteps:
         await self._serve(reader, writer, self._answer_clients)
 
     async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: Answer
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answer: _Answering
     ) -> None:
         answering: set[asyncio.Task[None]] = set()
         try:
@@ -85,24 +85,28 @@ class BundledSteps:
     async def _answer_clients(
         self, parts: Sequence[Part], hidden: torch.Tensor, server: asyncio.StreamWriter
     ) -> None:
-        """Run what another server has passed on; what was passed on goes to the clients too, before the outputs."""
-        together: dict[tuple[asyncio.StreamWriter, object], list[tuple[Part, torch.Tensor]]] = defaultdict(
-            list
-        )
+        together: dict[tuple[asyncio.StreamWriter, object], list[Part]] = defaultdict(list)
         refused = []
-        for part, own in zip(parts, hidden.split([part.tokens for part in parts]), strict=True):
+        for part in parts:
             session = OPEN.get(part.session)
             if session is None or session.client is None or session.client.is_closing():
                 refused.append(replace(part, tokens=0, problem="its client cannot be answered from here"))
             else:
-                together[session.client, session.kind].append((part, own))
+                together[session.client, session.kind].append(part)
         if refused:
             server.write(pack(refused, hidden[:0]))
-        for (client, _), own in together.items():
-            theirs, inputs = [part for part, _ in own], torch.cat([tokens for _, tokens in own])
-            answers, outputs = await self._run(theirs, inputs)
-            client.write(pack(*_with_inputs(answers, theirs, inputs, outputs)))
-            await client.drain()
+        answering = (
+            self._answer_client(theirs, _tokens_of(theirs, parts, hidden), client)
+            for (client, _), theirs in together.items()
+        )
+        await asyncio.gather(*answering)
+
+    async def _answer_client(
+        self, parts: Sequence[Part], passed_on: torch.Tensor, client: asyncio.StreamWriter
+    ) -> None:
+        answers, outputs = await self._run(parts, passed_on)
+        client.write(pack(*_with_inputs(answers, parts, passed_on, outputs)))
+        await client.drain()
 
     async def _run(self, parts: Sequence[Part], hidden: torch.Tensor) -> tuple[list[Part], torch.Tensor]:
         """Return the parts as they are answered, and the outputs of those that have no problem."""
@@ -165,7 +169,7 @@ class BundledSteps:
 
 
 def _tokens_of(some: Sequence[Part], parts: Sequence[Part], hidden: torch.Tensor) -> torch.Tensor:
-    """Return the tokens of some of a message's parts."""
+    """Return the tokens of some of a message's parts, which are in the same order."""
     if len(some) == len(parts):
         return hidden
     chosen = set(map(id, some))
