@@ -82,7 +82,7 @@ class _Stream:
             await self._listen(reader, way)
         except Exception as error:
             # libp2p's daemon has exceptions of its own, and the other peer may say anything
-            logger.warning(
+            logger.info(
                 "outputs are not passed on", extra={"peer": self._onward.peer, "problem": repr(error)}
             )
         finally:
