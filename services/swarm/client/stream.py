@@ -84,7 +84,7 @@ class ServerStream:
         self._said = 0
         """How many it knows of by Petals' messages, if that is known."""
         self._heard: float | None = None
-        """When it was sent the last one of these; None before the first."""
+        """When it was sent the last one of these; None if the next one has to be."""
 
     @property
     def address(self) -> tuple[str, str, int, int]:
@@ -151,7 +151,12 @@ class ServerStream:
             raise ConnectionError("there is no way for steps of many sessions")
         self._said = following._said = _NOT_SURE
         onward = Onward(following._span.peer_id.to_base58(), handler, following._session_id)
-        heard = await own.step_onward(self._session_id, self._position, hidden[0], onward, there)
+        try:
+            heard = await own.step_onward(self._session_id, self._position, hidden[0], onward, there)
+        except Exception:
+            # Either server may still run the step, and takes no other one in company meanwhile
+            self._heard = following._heard = None
+            raise
         outputs = heard.outputs[None]
         passed_on = None if heard.passed_on is None else heard.passed_on[None]
         for tokens in (outputs, passed_on):
