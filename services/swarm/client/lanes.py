@@ -52,12 +52,8 @@ class Lane:
         self._awaited: dict[int, _Step] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._running: asyncio.Task[None] | None = None
-        self._connections = 0
-
-    @property
-    def connection(self) -> int:
-        """Return the number of the connection that is open, or of the latest one."""
-        return self._connections
+        self.connection = 0
+        """The number of the connection that is open, or of the latest one."""
 
     async def step(self, session: str, position: int, hidden: torch.Tensor) -> torch.Tensor:
         """Send the next tokens [tokens, hidden] of a session and return what the server's blocks make of them.
@@ -144,7 +140,7 @@ class Lane:
         problem: Exception = ConnectionError("the stream for steps of many sessions is closed")
         try:
             reader, self._writer = await self._way.connect()
-            self._connections += 1
+            self.connection += 1
             self._write(self._writer)
             while True:
                 self._take(*await self._message(reader))

@@ -4,7 +4,7 @@ Mostly these are rotary embeddings, and depend on nothing else. To run the model
 (``hollow.py``) takes half as long as a block does.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -61,40 +61,47 @@ class PositionTable:
             known *= 2
         some = torch.tensor(
             [[5, 0, known // 2, 5]], device=device
-        )  # without the last: it might decide for all
+        )  # without the last, which might decide for all
         expected = self._compute(some)
         try:
-            self._take(self._compute(torch.arange(known, device=device)[None]), expected)
-            for kind, one in zip(self._kind_of, expected, strict=True):
-                _require_same(_filled(self._kinds[kind], some[0]), one)
+            self._take(self._compute(torch.arange(known, device=device)[None]), expected, some[0])
         except _NotByPosition:
             self._by_position, self._known = False, 0
         else:
             self._known = known
 
-    def _take(self, computed: Arguments, other: Arguments) -> None:
-        """Keep what was computed for all positions; the other arguments are those of fewer tokens."""
+    def _take(self, computed: Arguments, expected: Arguments, some: torch.Tensor) -> None:
+        """Keep what was computed for all positions, if that is also what is expected at some of them."""
         numbers: dict[tuple[int, ...], int] = {}
         self._kinds, self._kind_of = [], []
-        for arguments, fewer in zip(computed, other, strict=True):
+        for arguments, those in zip(computed, expected, strict=True):
+            kind = _by_position(arguments, those, some)
             key = tuple(map(id, arguments.values()))
             if key not in numbers:
                 numbers[key] = len(numbers)
-                self._kinds.append(_by_position(arguments, fewer))
+                self._kinds.append(kind)
             self._kind_of.append(numbers[key])
 
 
-def _by_position(value: Any, fewer: Any) -> Any:
+def _by_position(value: Any, expected: Any, some: torch.Tensor) -> Any:
+    """Return the value with ``_Rows`` in it, which give what is expected at some positions."""
     if isinstance(value, torch.Tensor):
-        sizes = zip(value.shape, fewer.shape, strict=False)
-        differing = [dim for dim, (size, other) in enumerate(sizes) if size != other]
-        if len(differing) > 1 or value.dim() != fewer.dim():
+        sizes = enumerate(zip(value.shape, expected.shape, strict=False))
+        differing = [dim for dim, (size, other) in sizes if size != other]
+        by_position = _Rows(value, differing[0]) if differing else value
+        if (
+            value.dim() != expected.dim()
+            or len(differing) > 1
+            or not _filled(by_position, some).equal(expected)
+        ):
             raise _NotByPosition
-        return _Rows(value, differing[0]) if differing else value
-    if isinstance(value, Mapping):
-        return {name: _by_position(one, fewer[name]) for name, one in value.items()}
+        return by_position
+    if isinstance(value, dict):
+        return {name: _by_position(one, expected[name], some) for name, one in value.items()}
     if isinstance(value, tuple):
-        return tuple(map(_by_position, value, fewer))
+        return tuple(_by_position(one, other, some) for one, other in zip(value, expected, strict=True))
+    if value is not expected and value != expected:
+        raise _NotByPosition
     return value
 
 
@@ -106,17 +113,3 @@ def _filled(value: Any, positions: torch.Tensor) -> Any:
     if isinstance(value, tuple):
         return tuple(_filled(one, positions) for one in value)
     return value
-
-
-def _require_same(value: Any, expected: Any) -> None:
-    if isinstance(expected, torch.Tensor):
-        if not torch.equal(value, expected):
-            raise _NotByPosition
-    elif isinstance(expected, Mapping):
-        for name, one in expected.items():
-            _require_same(value[name], one)
-    elif isinstance(expected, tuple):
-        for one, other in zip(value, expected, strict=True):
-            _require_same(one, other)
-    elif value is not expected and value != expected:
-        raise _NotByPosition

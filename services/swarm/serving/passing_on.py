@@ -7,6 +7,7 @@ the client when the other server refuses it or is lost.
 import asyncio
 import logging
 import time
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -139,28 +140,31 @@ class PassingOn:
         Returns:
             The parts that have to be answered here, and their outputs.
         """
-        going: dict[tuple[str, str], list[int]] = {}
+        going: dict[_Stream, list[int]] = defaultdict(list)
         for number, part in enumerate(parts):
-            if part.onward is not None and part.problem is None and self._is_open(part.onward):
-                going.setdefault((part.onward.peer, part.onward.handler), []).append(number)
+            if part.onward is not None and part.problem is None:
+                stream = self._stream_to(part.onward)
+                if stream is not None and stream.open:
+                    going[stream].append(number)
         if not going:
             return [replace(part, onward=None) if part.onward else part for part in parts], hidden
         outputs = hidden.split([part.tokens for part in parts])
-        for key, numbers in going.items():
+        for stream, numbers in going.items():
             own = hidden if len(numbers) == len(parts) else torch.cat([outputs[number] for number in numbers])
-            self._streams[key].send([parts[number] for number in numbers], own, client)
+            stream.send([parts[number] for number in numbers], own, client)
         gone = {number for numbers in going.values() for number in numbers}
         left = [number for number in range(len(parts)) if number not in gone]
         rest = torch.cat([outputs[number] for number in left]) if left else hidden[:0]
         return [replace(parts[number], onward=None) for number in left], rest
 
-    def _is_open(self, onward: Onward) -> bool:
+    def _stream_to(self, onward: Onward) -> _Stream | None:
+        """Return the stream there, which is opened if it is the first one; None if there are too many."""
         key = onward.peer, onward.handler
         stream = self._streams.get(key)
         if stream is None and len(self._streams) < _MOST_STREAMS:
             stream = self._streams[key] = _Stream(self._way_to, onward)
             stream.running.add_done_callback(lambda _: self._streams.pop(key))
-        return stream is not None and stream.open
+        return stream
 
     def close(self) -> None:
         """End all streams."""
