@@ -25,6 +25,9 @@ _READ_SECONDS = 30.0
 _PUSHED_SECONDS = 0.003
 """What servers and client need for a step that goes from server to server, instead of in one message with others."""
 
+_PASSED_ON_SECONDS = -0.01
+"""What passing on may lose: it spares this client's part, and pings between busy machines are that much too long."""
+
 _LONGEST_NAME = 60
 """What a server calls itself is shown to people, and may be a stranger's joke."""
 
@@ -119,18 +122,21 @@ class PetalsRoutes:
 
         What servers push is a message for each text; what goes from here, one for all that step together.
         """
-        return self._saved(span, following) > _PUSHED_SECONDS * (self.company.size - 1)
+        return self._saved(span, following, unknown=-math.inf) > _PUSHED_SECONDS * (self.company.size - 1)
 
     def passing_on_pays(self, span: RemoteSpanInfo, following: RemoteSpanInfo) -> bool:
-        """Tell the same where what is passed on goes in one message, too."""
-        return self._saved(span, following) > 0
+        """Tell the same where what is passed on goes in one message, too.
 
-    def _saved(self, span: RemoteSpanInfo, following: RemoteSpanInfo) -> float:
+        As long as a server was not pinged, it is tried: one that cannot reach the other answers itself.
+        """
+        return self._saved(span, following, unknown=math.inf) > _PASSED_ON_SECONDS
+
+    def _saved(self, span: RemoteSpanInfo, following: RemoteSpanInfo, *, unknown: float) -> float:
         """Return by how many seconds the way from server to server is shorter than the one by way of here."""
         pings = self._sequence.ping_aggregator.ping_emas
         there, back = (pings.get(one.peer_id) for one in (span, following))
         if there is None or back is None:
-            return -math.inf
+            return unknown
         between = (span.server_info.next_pings or {}).get(following.peer_id.to_base58(), 0.0)
         return float(there.value + back.value - between) / 2
 

@@ -1,4 +1,4 @@
-"""Makes ``cpu.so`` of ``cpu.cpp``, for the torch of the Python that runs this; needs a C++ compiler.
+"""Makes ``cpu.so`` of all sources here, for the torch of the Python that runs this; needs a C++ compiler.
 
 Usage: ``python build.py TARGET_FOLDER``. It does nothing when the library there is of the same source and torch.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-SOURCE = Path(__file__).with_name("cpu.cpp")
+SOURCES = sorted(Path(__file__).parent.glob("*.cpp"))
 TORCH = Path(torch.__file__).parent
 COMPILE = [
     *("g++", "-c", "-std=c++20", "-O3", "-fopenmp", "-fPIC"),
@@ -34,22 +34,23 @@ LINK = ["g++", "-shared", f"-L{TORCH / 'lib'}", "-Wl,--no-as-needed", "-ltorch_c
 def main(folder: Path) -> int:
     """Build and return the exit code, with one line on what is wrong."""
     library, stamp = folder / "cpu.so", folder / "cpu.so.stamp"
-    made_of = hashlib.sha256(
-        f"{torch.__version__} {COMPILE} {LINK} {SOURCE.read_text()}".encode()
-    ).hexdigest()
+    texts = [source.read_text() for source in SOURCES]
+    made_of = hashlib.sha256(f"{torch.__version__} {COMPILE} {LINK} {texts}".encode()).hexdigest()
     if library.exists() and stamp.exists() and stamp.read_text() == made_of:
         return 0
     try:
         with tempfile.TemporaryDirectory(dir=folder) as unfinished:
-            code, linked = Path(unfinished, "cpu.o"), Path(unfinished, "cpu.so")
-            subprocess.run([*COMPILE, SOURCE, "-o", code], check=True)
-            subprocess.run([*LINK, code, "-o", linked], check=True)
+            linked = Path(unfinished, "cpu.so")
+            code = [Path(unfinished, source.name).with_suffix(".o") for source in SOURCES]
+            for source, target in zip(SOURCES, code, strict=True):
+                subprocess.run([*COMPILE, source, "-o", target], check=True)
+            subprocess.run([*LINK, *code, "-o", linked], check=True)
             linked.replace(library)
     except FileNotFoundError:
         sys.stderr.write("error: there is no C++ compiler — install g++ (Debian: apt-get install g++)\n")
         return 1
     except subprocess.CalledProcessError:
-        sys.stderr.write(f"error: {SOURCE} was not compiled, for the reason above\n")
+        sys.stderr.write(f"error: {SOURCES[0].parent} was not compiled, for the reason above\n")
         return 1
     stamp.write_text(made_of)
     return 0

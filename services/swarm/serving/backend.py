@@ -1,6 +1,6 @@
 """Runs one block for Petals' runtime: inference steps over a session's cache, forward and backward."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -76,7 +76,7 @@ class BlockBackend(TransformerBackend):
         )
         self.cache_bytes_per_token = {device: cache_bytes_per_token(block.anatomy, dtype)}
 
-    def _pool(self, function: object, max_task_tokens: int, name: str) -> BytesTaskPool:
+    def _pool(self, function: Callable[..., Sequence[Any]], max_task_tokens: int, name: str) -> BytesTaskPool:
         return BytesTaskPool(
             self.channels,
             function,

@@ -1,23 +1,20 @@
-"""Hands the steps of all sessions to the scheduler, behind the face of a pool of Petals' runtime."""
+"""Hands the steps of all sessions to the scheduler, behind the face of a pool of tasks."""
 
-import queue
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from petals.data_structures import InferenceMetadata
 from petals.server import block_functions
 from petals.server.backend import _MergedInferenceStep
-from petals.server.task_pool import Task
 from petals.utils.misc import is_dummy
 
 from services.swarm.serving.backend import BlockBackend
 from services.swarm.serving.channels import Channels
 from services.swarm.serving.gathering import Gathering
-from services.swarm.serving.pool import BytesTaskPool, _pack, _unpack
+from services.swarm.serving.pool import BytesTaskPool, Task, _pack
 from services.swarm.serving.scheduler import Answer, Scheduler, Step
 from services.swarm.serving.usage import Usage
 
@@ -25,8 +22,8 @@ _MAX_PATIENCE = 0.5
 """The most seconds that a tick waits for others, however slow ticks are."""
 _LOOKS_EVERY = 0.005
 """Seconds after which it looks whether those it waits for have closed their sessions."""
-_SENT_AT_ONCE = 2**17
-"""Bytes of an answer; Linux lets a socket hold 200 KiB."""
+_URGENCY = 1.0, 0.0
+"""Of a tick: what Petals gives to all inference, before everything else that waits."""
 
 
 @dataclass(frozen=True)
@@ -56,11 +53,17 @@ class _Asked:
         self._outcomes[step] = outcome
         return len(self._outcomes) == len(self.steps)
 
-    def answer(self) -> list[Any] | Exception:
-        """Return the outcome of a single step, or for a bundle all outputs and, for each step, what is wrong."""
+    def answer(self) -> None:
+        """Send the outcome of a single step, or for a bundle all outputs and, for each step, what is wrong."""
         outcomes = [self._outcomes[step] for step in self.steps]
-        if not isinstance(self.task.args[1], Bundle):
-            return outcomes[0] if isinstance(outcomes[0], Exception) else [_pack(outcomes[0])]
+        if isinstance(self.task.args[1], Bundle):
+            self.task.reply.set_result(self._of_bundle(outcomes))
+        elif isinstance(outcomes[0], Exception):
+            self.task.reply.set_exception(outcomes[0])
+        else:
+            self.task.reply.set_result([_pack(outcomes[0])])
+
+    def _of_bundle(self, outcomes: Sequence[torch.Tensor | Exception]) -> list[Any]:
         problems = [str(one) if isinstance(one, Exception) else None for one in outcomes]
         outputs = [one for one in outcomes if isinstance(one, torch.Tensor)]
         together = torch.cat(outputs, dim=1) if outputs else self.steps[0].hidden[:, :0]
@@ -70,9 +73,7 @@ class _Asked:
 class BatchingPool(BytesTaskPool):
     """One pool for all blocks of a span, whose batches hold every step that waits.
 
-    Petals' runtime asks a pool for one task, runs it and sends its answer. Here that is a tick of the scheduler,
-    which may end many tasks or none. The runtime comes back as long as the pool has not taken note of a task's end in
-    ``batch_receiver``.
+    What runs next is a tick of the scheduler, which may end many tasks or none.
 
     Args:
         channels: between handlers and this process.
@@ -96,15 +97,18 @@ class BatchingPool(BytesTaskPool):
         first: bool,
     ) -> None:
         super().__init__(
-            channels, self._tick, max_batch_size=max_task_tokens, device=device, name="batched_inference"
+            channels,
+            _MergedInferenceStep(backends),
+            max_batch_size=max_task_tokens,
+            device=device,
+            name="batched_inference",
         )
         self._numbers = {uid: number for number, uid in enumerate(backends)}
-        self._one_by_one = _MergedInferenceStep(backends)
         self._scheduler, self._usage = scheduler, usage
         self._gathering = Gathering(scheduler.is_open, first=first)
         self._asked: dict[Step, _Asked] = {}
-        self._ticks = 0
-        self._answers: dict[int, list[tuple[Task, list[Any] | Exception]]] = {}
+        self._unfinished = False
+        """Whether the last tick has left steps that are not at their end."""
 
     def _size(self, args: Sequence[Any]) -> int:
         """Return how many tokens a session's step brings; of several sessions, the longest."""
@@ -115,28 +119,12 @@ class BatchingPool(BytesTaskPool):
     @property
     def waiting(self) -> int:
         """Return how many steps wait for a tick."""
-        return super().waiting + len(self._asked)
+        return len(self._asked)
 
-    def load_batch_to_runtime(
-        self, timeout: float | None = None, device: torch.device | None = None
-    ) -> tuple[Any, list[Any]]:
-        """Take every task that waits; returns the number of the tick that is to run."""
-        unfinished = bool(self._asked)
-        if not unfinished:
-            self._take(self._ordered_tasks.get(timeout=timeout))
-        # Steps that arrived while a tick ran go with the next one; who is about to come back is waited for, unless
-        # a prompt has still to run anyway
-        until = time.monotonic() + (0.0 if unfinished else _MAX_PATIENCE)
-        while True:
-            self._scheduler.catch_up()
-            left = min(until - time.monotonic(), self._gathering.patience())
-            try:
-                self._take(self._ordered_tasks.get(block=left > 0, timeout=min(max(left, 0.0), _LOOKS_EVERY)))
-            except queue.Empty:
-                if left <= 0:
-                    break
-        self._ticks += 1
-        return self._ticks, [self._ticks]
+    @property
+    def urgency(self) -> tuple[float, float]:
+        """Return how urgent a tick is."""
+        return _URGENCY
 
     def _take(self, task: Task) -> None:
         steps = self._bundled(task) if isinstance(task.args[1], Bundle) else [self._single(task)]
@@ -146,8 +134,27 @@ class BatchingPool(BytesTaskPool):
             self._asked[step] = asked
             self._scheduler.submit(step)
 
+    def run_next(self) -> None:
+        """Run a tick, and answer the tasks that end with it."""
+        self._gather()
+        self._tick()
+        self._unfinished = bool(self._asked)
+
+    def _gather(self) -> None:
+        """Let steps come that are about to.
+
+        Those that arrived while a tick ran go with the next one; who is about to come back is waited for, unless a
+        prompt has still to run anyway.
+        """
+        until = time.monotonic() + (0.0 if self._unfinished else _MAX_PATIENCE)
+        while True:
+            self._scheduler.catch_up()
+            left = min(until - time.monotonic(), self._gathering.patience())
+            if not self._channels.receive(min(max(left, 0.0), _LOOKS_EVERY)) and left <= 0:
+                break
+
     def _bundled(self, task: Task) -> list[Step]:
-        hidden, bundle = self._to_device(task.args[0]), task.args[1]
+        hidden, bundle = task.args
         first, last = (self._numbers[uid] for uid in bundle.blocks)
         parts = hidden.split([tokens for _, _, tokens in bundle.parts], dim=1)
         return [
@@ -156,12 +163,12 @@ class BatchingPool(BytesTaskPool):
         ]
 
     def _single(self, task: Task) -> Step:
-        hidden, hypo_ids, infos, *prompts = (self._to_device(arg) for arg in task.args)
+        hidden, hypo_ids, infos, *prompts = task.args
         blocks = [self._numbers[info.uid] for info in infos]
         span = range(blocks[0], blocks[-1] + 1)
         alone: Callable[[], torch.Tensor] | None = None
         if list(span) != blocks or not is_dummy(hypo_ids) or any(prompt is not None for prompt in prompts):
-            alone = partial(self._run_alone, hidden, hypo_ids, infos, prompts)
+            alone = partial(_first_of, self.process_func, task.args)
         return Step(
             hidden,
             infos[0].cache_handles[0],
@@ -171,64 +178,26 @@ class BatchingPool(BytesTaskPool):
             alone,
         )
 
-    def _to_device(self, arg: Any) -> Any:
-        value = _unpack(arg)
-        return value.to(self.device) if isinstance(value, torch.Tensor) else value
-
-    def _run_alone(
-        self,
-        hidden: torch.Tensor,
-        hypo_ids: torch.Tensor,
-        infos: Sequence[InferenceMetadata],
-        prompts: Sequence[torch.Tensor | None],
-    ) -> torch.Tensor:
-        (output,) = self._one_by_one(hidden, hypo_ids, infos, *prompts)
-        result: torch.Tensor = output
-        return result
-
-    def _tick(self, number: int) -> Sequence[torch.Tensor]:
-        """Run a tick; large answers wait under its number for ``send_outputs_from_runtime``."""
+    def _tick(self) -> None:
         start = time.monotonic()
         ended: list[Answer] = self._scheduler.tick()
-        done = []
         for step, outcome in ended:
             asked = self._asked.pop(step)
             if asked.note(step, outcome):
-                done.append(asked)
+                asked.answer()
         # A GPU computes behind the program's back until its results are fetched
-        answers = [(asked.task, asked.answer()) for asked in done]
-        # Those of decoding go at once; for others the next tick does not wait
-        self._answers[number] = [one for one in answers if not _is_small(one)]
-        _send(one for one in answers if _is_small(one))
         seconds = time.monotonic() - start
         self._scheduler.pace.ticked(self._scheduler.ran, seconds)
         self._gathering.ticked(seconds)
         self._usage.batches += 1
-        for _ in done:
-            self.batch_receiver.recv()
         for step, outcome in ended:
             self._gathering.answered(step.session)
             if not isinstance(outcome, Exception):
                 self._usage.served(step.rows * step.tokens, len(step.blocks))
-        return (torch.empty(len(done)),)  # the runtime reads its length
-
-    def send_outputs_from_runtime(self, uid: int, batch_outputs: Sequence[torch.Tensor]) -> None:
-        """Answer the other tasks that ended with this tick; called by a thread that does nothing else."""
-        _send(self._answers.pop(uid))
 
 
-def _is_small(answer: tuple[Task, list[Any] | Exception]) -> bool:
-    """Tell whether a socket takes it without waiting for its reader."""
-    _, outcome = answer
-    return isinstance(outcome, Exception) or outcome[0].nbytes <= _SENT_AT_ONCE
-
-
-def _send(answers: Iterable[tuple[Task, list[Any] | Exception]]) -> None:
-    for task, outcome in answers:
-        if isinstance(outcome, Exception):
-            task.future.set_exception(outcome)
-        else:
-            task.future.set_result(outcome)
+def _first_of(run: Callable[..., Sequence[torch.Tensor]], args: Sequence[Any]) -> torch.Tensor:
+    return run(*args)[0]
 
 
 def batch_inference(backends: Mapping[str, BlockBackend], pool: BatchingPool) -> None:

@@ -1,15 +1,17 @@
 """Carries tasks from connection handlers' processes to the runtime's and answers back: a socket for each handler.
 
 Petals' pools have a queue and a pipe for tasks; hivemind's futures have shared memory, a pipe and a thread for
-answers. A step woke six threads on its way through them.
+answers. A step woke six threads on its way through them; here the thread that computes reads and answers itself.
 """
 
 import asyncio
 import pickle
+import selectors
 import socket
 import struct
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -17,31 +19,29 @@ from typing import Any
 
 _HEAD = struct.Struct("=QQ")
 """Length and number of the message behind it; an answer has the number of its task."""
-_READ_AT_ONCE = 2**18
+_SENT_AT_ONCE = 2**17
+"""Bytes of an answer that a socket takes without waiting for its reader; Linux lets it hold 200 KiB."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """Where the answer to a task goes; has the face of the future that Petals expects in a task.
+    """Where the answer to a task goes."""
 
-    Attributes:
-        _uid: the handler's number and the task's, which Petals reads.
-    """
-
-    _uid: tuple[int, int]
     _channels: "Channels"
+    _handler: int
+    _number: int
 
     def set_result(self, outputs: Any) -> None:
         """Answer with the task's outputs."""
-        self._channels.answer(*self._uid, outputs)
+        self._channels.answer(self._handler, self._number, outputs)
 
     def set_exception(self, error: BaseException) -> None:
         """Answer with what the task failed on."""
-        self._channels.answer(*self._uid, error)
+        self._channels.answer(self._handler, self._number, error)
 
 
 Receiver = Callable[[Reply, Any], None]
-"""Takes a task in the runtime's process; called by several threads."""
+"""Takes a task in the runtime's process."""
 
 
 class Channels:
@@ -55,6 +55,8 @@ class Channels:
         pairs = [socket.socketpair() for _ in range(handlers)]
         self._ends, self._handlers_ends = [own for own, _ in pairs], [theirs for _, theirs in pairs]
         self._sending = [threading.Lock() for _ in pairs]
+        self._sender = ThreadPoolExecutor(1, "answers")
+        self._selector = selectors.DefaultSelector()
         self._receivers: list[Receiver] = []
         self._asking: _Asking | None = None
 
@@ -83,31 +85,67 @@ class Channels:
         return await self._asking.ask((receiver, task))
 
     def start(self) -> None:
-        """Receive tasks from now on, in the runtime's process; all handlers have been forked."""
+        """Take tasks from now on, in the runtime's process; all handlers have been forked."""
         for end in self._handlers_ends:
             end.close()
         for handler, end in enumerate(self._ends):
-            threading.Thread(target=self._receive, args=(handler, end), name="tasks", daemon=True).start()
+            self._selector.register(end, selectors.EVENT_READ, handler)
 
-    def _receive(self, handler: int, end: socket.socket) -> None:
-        with suppress(OSError), end.makefile("rb", _READ_AT_ONCE) as stream:
-            while len(head := stream.read(_HEAD.size)) == _HEAD.size:
-                length, number = _HEAD.unpack(head)
-                receiver, task = pickle.loads(stream.read(length))  # noqa: S301 - from a process of this server
-                self._receivers[receiver](Reply((handler, number), self), task)
+    @property
+    def open(self) -> bool:
+        """Tell whether tasks may still come."""
+        return bool(self._selector.get_map())
+
+    def receive(self, timeout: float | None) -> bool:
+        """Give tasks that have come to their receivers, one of each handler at the most.
+
+        Args:
+            timeout: the most seconds to wait for the first one; None to wait until one comes, or none can any more.
+
+        Returns:
+            Whether to look again at once.
+        """
+        ready = self._selector.select(timeout)
+        for key, _ in ready:
+            if not self._receive_from(key.data):
+                self._selector.unregister(key.fileobj)
+        return bool(ready)
+
+    def _receive_from(self, handler: int) -> bool:
+        """Receive a task; tell whether the handler is still there.
+
+        The handler writes as fast as this reads, so a long message is waited for.
+        """
+        end = self._ends[handler]
+        try:
+            length, number = _HEAD.unpack(_read(end, _HEAD.size))
+            receiver, task = pickle.loads(_read(end, length))  # noqa: S301 - from a process of this server
+        except OSError:
+            return False
+        self._receivers[receiver](Reply(self, handler, number), task)
+        return True
 
     def answer(self, handler: int, number: int, outcome: Any) -> None:
-        """Send what became of a task; nobody hears it if the handler is gone."""
+        """Send what became of a task; nobody hears it if the handler is gone.
+
+        A long answer is sent by another thread, for the next tasks shall not wait until it is read.
+        """
         message = _message(number, outcome)
+        if len(message) <= _SENT_AT_ONCE:
+            self._send(handler, message)
+        else:
+            self._sender.submit(self._send, handler, message)
+
+    def _send(self, handler: int, message: bytes) -> None:
         with self._sending[handler], suppress(OSError):
             self._ends[handler].sendall(message)
 
     def close(self) -> None:
-        """Receive no more, in the runtime's process."""
+        """Let no more tasks come, in the runtime's process; who waits in ``receive`` learns it."""
         for end in self._ends:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-            end.close()
+        self._sender.shutdown(wait=False)
 
 
 class _Asking:
@@ -120,12 +158,13 @@ class _Asking:
 
     async def ask(self, task: Any) -> Any:
         if self._reading.done():
-            raise ConnectionError("this server's runtime has ended")
+            raise _ended()
         number = next(self._numbers)
         answer = self._asked[number] = asyncio.get_running_loop().create_future()
         try:
             self._writer.write(_message(number, task))
-            await self._writer.drain()
+            with suppress(ConnectionError):  # then there is no answer to wait for either
+                await self._writer.drain()
             return await answer
         finally:
             del self._asked[number]
@@ -140,7 +179,21 @@ class _Asking:
                     _settle(answer, content)
         for answer in self._asked.values():
             if not answer.done():
-                answer.set_exception(ConnectionError("this server's runtime has ended"))
+                answer.set_exception(_ended())
+
+
+def _ended() -> ConnectionError:
+    return ConnectionError("this server's runtime has ended")
+
+
+def _read(end: socket.socket, size: int) -> bytearray:
+    content = bytearray(size)
+    there, view = 0, memoryview(content)
+    while there < size:
+        if not (more := end.recv_into(view[there:], size - there, socket.MSG_WAITALL)):
+            raise ConnectionError("the handler is gone")
+        there += more
+    return content
 
 
 def _message(number: int, content: Any) -> bytes:

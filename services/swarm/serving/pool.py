@@ -1,17 +1,22 @@
-"""Petals' pool of tasks, fed through sockets by handlers, with tensors as plain bytes.
+"""Petals' pools of tasks, fed through sockets by handlers, with tensors as plain bytes.
 
 Petals pickles torch tensors, and torch moves each through a shared-memory file of its own and a helper process.
 """
 
+import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from threading import Thread
 from typing import Any
 
 import torch
-from petals.server.task_pool import PrioritizedTaskPool, Task
+from petals.server.task_pool import PrioritizedTaskPool
 
 from services.swarm.serving.channels import Channels, Reply
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,17 +45,49 @@ def _unpack(value: Any) -> Any:
     return torch.frombuffer(value.data, dtype=value.dtype).view(value.shape)
 
 
+@dataclass(frozen=True, order=True)
+class Task:
+    """What a handler wants to be run.
+
+    Attributes:
+        priority: the lower it is, the more urgent.
+        since: monotonic seconds when it was asked for.
+        reply: who waits for it.
+        args: for the pool's function.
+    """
+
+    priority: float
+    since: float
+    reply: Reply = field(compare=False)
+    args: Sequence[Any] = field(compare=False)
+
+
 class BytesTaskPool(PrioritizedTaskPool):
-    """Petals' pool of tasks, ordered by priority.
+    """What Petals' handlers take for a pool of tasks; ``runtime.py`` runs them, the most urgent first.
 
     Args:
         channels: between handlers and this process.
-        args: as Petals has them, with ``named``.
+        function: is given a task's arguments, with tensors on the device, and returns the outputs.
+        max_batch_size: the most tokens of a task.
+        device: where the function computes.
+        name: for the log.
     """
 
-    def __init__(self, channels: Channels, *args: Any, **named: Any) -> None:
-        super().__init__(*args, **named)
+    def __init__(
+        self,
+        channels: Channels,
+        function: Callable[..., Sequence[Any]],
+        *,
+        max_batch_size: int,
+        device: torch.device,
+        name: str,
+    ) -> None:
+        Thread.__init__(
+            self, name=name, daemon=True
+        )  # Petals' own also makes pipes, queues and shared memory
+        self.process_func, self.max_batch_size, self.device = function, max_batch_size, device
         self._channels, self._number = channels, channels.add(self._receive)
+        self._tasks: list[Task] = []
 
     async def submit_task(self, *args: Any, priority: float = 0.0) -> Sequence[Any]:
         """Run a task from a handler's process and return the function's outputs.
@@ -72,31 +109,38 @@ class BytesTaskPool(PrioritizedTaskPool):
 
     def _receive(self, reply: Reply, task: Any) -> None:
         priority, since, args = task
-        self.priority = min(self.priority, (priority, since))  # type: ignore[has-type]
-        self._ordered_tasks.put(Task(priority, since, reply, args))
-        self.batch_sender.send(None)  # wakes the runtime, which counts the tasks that wait
+        try:
+            self._take(Task(priority, since, reply, [self._to_device(arg) for arg in args]))
+        except Exception as error:  # no memory, for example
+            self._fail(reply, error)
 
-    def run(self) -> None:
-        """Do nothing in a thread of its own, where Petals' pool takes tasks from a queue."""
+    def _to_device(self, arg: Any) -> Any:
+        value = _unpack(arg)
+        return value.to(self.device) if isinstance(value, torch.Tensor) else value
 
-    def shutdown(self) -> None:
-        """Do nothing: there is no such thread."""
+    def _take(self, task: Task) -> None:
+        heappush(self._tasks, task)
 
     @property
     def waiting(self) -> int:
         """Return how many tasks wait in the runtime's process."""
-        return int(self._ordered_tasks.qsize())
+        return len(self._tasks)
 
-    def load_batch_to_runtime(
-        self, timeout: float | None = None, device: torch.device | None = None
-    ) -> tuple[Any, list[Any]]:
-        """Take the most urgent task, with its tensors on the runtime's device."""
-        uid, args = super().load_batch_to_runtime(timeout, device)
-        device = device or self.device
-        return uid, [
-            tensor.to(device) if isinstance(tensor := _unpack(arg), torch.Tensor) else tensor for arg in args
-        ]
+    @property
+    def urgency(self) -> tuple[float, float]:
+        """Return the priority of the most urgent task that waits, and since when it does; there must be one."""
+        return self._tasks[0].priority, self._tasks[0].since
 
-    def send_outputs_from_runtime(self, uid: int, batch_outputs: Sequence[torch.Tensor]) -> None:
-        """Answer a task that ``load_batch_to_runtime`` gave."""
-        super().send_outputs_from_runtime(uid, [_pack(output) for output in batch_outputs])
+    def run_next(self) -> None:
+        """Run the most urgent task, and answer it."""
+        task = heappop(self._tasks)
+        try:
+            outputs = [_pack(output) for output in self.process_func(*task.args)]
+        except Exception as error:
+            self._fail(task.reply, error)
+        else:
+            task.reply.set_result(outputs)
+
+    def _fail(self, reply: Reply, error: Exception) -> None:
+        logger.error("a task of %s failed", self.name, exc_info=error)
+        reply.set_exception(error)

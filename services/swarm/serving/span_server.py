@@ -12,7 +12,6 @@ import torch
 from hivemind import DHT
 from petals.data_structures import RemoteModuleInfo, ServerState
 from petals.server import block_selection
-from petals.server.server import RuntimeWithDeduplicatedPools
 from petals.utils.convert_block import QuantType
 
 from services.common.server_figures import GpuFigures, ServerFigures
@@ -34,6 +33,7 @@ from services.swarm.serving.options import SpanOptions
 from services.swarm.serving.pace import Pace
 from services.swarm.serving.packed import PackedSpan
 from services.swarm.serving.packed_check import differs_in_batches
+from services.swarm.serving.runtime import Runtime
 from services.swarm.serving.scheduler import Scheduler
 from services.swarm.serving.session_memory import SessionMemory
 from services.swarm.serving.usage import Usage
@@ -95,7 +95,7 @@ class SpanServer:
             self._memory = SessionMemory(
                 self._cache_bytes_per_token() * options.attn_cache_tokens, _ALLOCATION_SECONDS
             )
-        self._runtime: RuntimeWithDeduplicatedPools | None = None
+        self._runtime: Runtime | None = None
         self._running: Future[None] | None = None
         self._announcer: Announcer | None = None
 
@@ -221,9 +221,9 @@ class SpanServer:
         for handler in self._handlers:
             handler.run_in_background()
         self._channels.start()
-        self._runtime = RuntimeWithDeduplicatedPools(self._backends, device=None, prefetch_batches=0)
+        pools = {pool for backend in self._backends.values() for pool in backend.get_pools()}
+        self._runtime = Runtime(self._channels, pools)
         self._running = self._compute.submit(self._runtime.run)
-        self._runtime.ready.wait()
 
     def _read_blocks(self) -> list[RemoteModuleInfo]:
         return read_blocks(self._dht, self._model.dht_prefix, self._model.num_blocks)
@@ -263,20 +263,14 @@ class SpanServer:
             self._announcer.announce(ServerState.OFFLINE)
         self._memory.close()
         _wait_while(lambda: self._memory.in_use, session_seconds)
-        _wait_while(self._busy, step_seconds)
+        _wait_while(lambda: self._runtime is not None and not self._runtime.idle, step_seconds)
         time.sleep(0.1)  # the last answers are still on their way through handlers and libp2p's daemon
-
-    def _busy(self) -> bool:
-        pools = self._runtime.pools if self._runtime is not None else ()
-        return any(not pool.empty or pool._dispatched_tasks for pool in pools)
 
     def shutdown(self) -> None:
         """Stop serving and free the memory of the blocks; ``drain`` comes before."""
         for handler in self._handlers:
             handler.shutdown()
         self._channels.close()
-        if self._runtime is not None:
-            self._runtime.shutdown()
         self._compute.shutdown()
         for backend in self._backends.values():
             backend.shutdown()

@@ -9,7 +9,6 @@ import pytest
 import torch
 from peft import PeftModel
 from petals.data_structures import InferenceMetadata
-from petals.server.task_pool import Task
 from petals.utils.misc import DUMMY_INT64
 from transformers import AutoModelForCausalLM
 
@@ -19,7 +18,7 @@ from services.swarm.serving.backend import BlockBackend
 from services.swarm.serving.batching_pool import BatchingPool
 from services.swarm.serving.channels import Channels
 from services.swarm.serving.packed_check import differs_in_batches
-from services.swarm.serving.pool import _pack, _unpack
+from services.swarm.serving.pool import Task, _unpack
 from services.swarm.serving.scheduler import Step
 from services.swarm.serving.usage import Usage
 from tests.unit.swarm.batch_server import ALL, BUDGET, CPU, HIDDEN, Parts, Server, make_parts, make_server
@@ -233,15 +232,10 @@ def test_a_task_runs_with_the_adapter_of_its_request(server: Server, parts: Part
     for number, (adapter, future) in enumerate(futures.items()):
         server.arena.open(100 * number, 1, 5)
         infos = [InferenceMetadata(uid, 0, (100 * number,), adapter) for uid in backends]
-        task = Task(
-            0.0, number, future, tuple(map(_pack, (hidden, DUMMY_INT64, infos, *([None] * len(infos)))))
-        )
-        pool._ordered_tasks.put(task)
-        pool.batch_sender.send(None)
+        pool._take(Task(0.0, number, future, (hidden, DUMMY_INT64, infos, *([None] * len(infos)))))
 
-    while not all(future.done() for future in futures.values()):
-        number, batch = pool.load_batch_to_runtime()
-        pool.send_outputs_from_runtime(number, pool.process_func(*batch))
+    while pool.waiting:
+        pool.run_next()
 
     for adapter, future in futures.items():
         output = hidden

@@ -14,7 +14,10 @@ from services.swarm import kernels
 from services.swarm.kernels import build
 
 OPERATORS = kernels.OPERATORS
-ROUNDING = {torch.float32: 1e-6, torch.bfloat16: 1e-2}
+ROUNDING = {
+    torch.float32: 4e-6,
+    torch.bfloat16: 1e-2,
+}  # a score of ten is known to 1e-6, e to its power no better
 TYPES = pytest.mark.parametrize("dtype", ROUNDING, ids=str)
 
 
@@ -222,6 +225,6 @@ def test_what_is_there_already_is_not_made_again(tmp_path: Path) -> None:
     for _ in range(2):
         assert make(tmp_path, f"{tmp_path}:/usr/bin:/bin").returncode == 0
 
-    compiled_and_linked = 2
+    compiled_and_linked = len(build.SOURCES) + 1
     assert len((tmp_path / "g++.calls").read_text()) == compiled_and_linked
     assert (tmp_path / "cpu.so").exists()

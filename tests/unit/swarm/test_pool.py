@@ -20,14 +20,20 @@ Pools = tuple[Channels, list[BytesTaskPool]]
 Work = Callable[[list[BytesTaskPool]], Awaitable[None]]
 
 
+def twice(tensor: torch.Tensor, *_: object) -> list[torch.Tensor]:
+    return [tensor * 2]
+
+
+def thrice(tensor: torch.Tensor, *_: object) -> list[torch.Tensor]:
+    return [tensor * 3]
+
+
 @pytest.fixture
 def pools() -> Iterator[Pools]:
     channels = Channels(HANDLERS)
     made = [
-        BytesTaskPool(
-            channels, lambda *tensors: tensors, max_batch_size=4, name=name, device=torch.device("cpu")
-        )
-        for name in ("forward", "backward")
+        BytesTaskPool(channels, function, max_batch_size=4, name=name, device=torch.device("cpu"))
+        for name, function in (("forward", twice), ("backward", thrice))
     ]
     yield channels, made
     channels.close()
@@ -72,11 +78,13 @@ def handlers(pools: Pools, *work: Work) -> Iterator[None]:
     assert [process.exitcode for process in processes] == [0] * len(processes)
 
 
-def serve(pool: BytesTaskPool, tasks: int) -> None:
-    """Answer so many tasks with twice their first tensor, as the runtime does."""
+def serve(pools: Pools, tasks: int) -> None:
+    """Answer so many tasks, as the runtime does."""
+    channels, made = pools
     for _ in range(tasks):
-        uid, (tensor, _) = pool.load_batch_to_runtime(timeout=60)
-        pool.send_outputs_from_runtime(uid, [tensor * 2])
+        while not any(pool.waiting for pool in made):
+            assert channels.receive(60)
+        next(pool for pool in made if pool.waiting).run_next()
 
 
 def asking(dtype: torch.dtype, size: int = 3) -> Work:
@@ -93,28 +101,27 @@ def asking(dtype: torch.dtype, size: int = 3) -> Work:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_a_handler_gets_each_answer(pools: Pools, dtype: torch.dtype) -> None:
     with handlers(pools, asking(dtype)):
-        serve(pools[1][0], TASKS)
+        serve(pools, TASKS)
 
 
 def test_what_is_larger_than_a_socket_holds_comes_whole(pools: Pools) -> None:
     with handlers(pools, asking(torch.float32, size=500_000)):
-        serve(pools[1][0], TASKS)
+        serve(pools, TASKS)
 
 
 def test_handlers_get_their_own_answers(pools: Pools) -> None:
     with handlers(pools, asking(torch.float32), asking(torch.int64)):
-        serve(pools[1][0], HANDLERS * TASKS)
+        serve(pools, HANDLERS * TASKS)
 
 
 def test_a_task_reaches_the_pool_that_it_was_given_to(pools: Pools) -> None:
     async def ask(pools: list[BytesTaskPool]) -> None:
-        first, second = await asyncio.gather(*(pool.submit_task(torch.ones(1, 1, 2), "") for pool in pools))
-        assert (first[0][0, 0, 0], second[0][0, 0, 0]) == (10, 20)
+        asked = (pool.submit_task(torch.ones(1, 1, 2), "") for pool in pools)
+        first, second = await asyncio.gather(*asked)
+        assert (first[0][0, 0, 0], second[0][0, 0, 0]) == (2, 3)
 
     with handlers(pools, ask):
-        for number, pool in enumerate(pools[1]):
-            uid, (tensor, _) = pool.load_batch_to_runtime(timeout=60)
-            pool.send_outputs_from_runtime(uid, [tensor * 10 * (number + 1)])
+        serve(pools, 2)
 
 
 @pytest.mark.parametrize(
@@ -132,9 +139,12 @@ def test_a_handler_hears_what_a_task_failed_on(
         with pytest.raises(heard, match=message):
             await pools[0].submit_task(torch.ones(1, 1, 2), "")
 
+    def fail(*_: object) -> list[torch.Tensor]:
+        raise problem
+
+    pools[1][0].process_func = fail
     with handlers(pools, ask):
-        uid, _ = pools[1][0].load_batch_to_runtime(timeout=60)
-        pools[1][0].send_exception_from_runtime(uid, problem)
+        serve(pools, 1)
 
 
 def test_answers_that_nobody_waits_for_any_more_do_no_harm(pools: Pools) -> None:
@@ -145,7 +155,7 @@ def test_answers_that_nobody_waits_for_any_more_do_no_harm(pools: Pools) -> None
         await asking(torch.float32)(pools)
 
     with handlers(pools, ask):
-        serve(pools[1][0], 1 + TASKS)
+        serve(pools, 1 + TASKS)
 
 
 def test_a_handler_hears_that_the_runtime_is_gone(pools: Pools) -> None:
@@ -155,7 +165,7 @@ def test_a_handler_hears_that_the_runtime_is_gone(pools: Pools) -> None:
                 await pools[0].submit_task(torch.zeros(1, 1, 2), "")
 
     with handlers(pools, ask):
-        pools[1][0].load_batch_to_runtime(timeout=60)
+        assert pools[0].receive(60)
         pools[0].close()
 
 
@@ -169,9 +179,19 @@ def test_the_runtime_goes_on_when_a_handler_is_gone(pools: Pools) -> None:
         os._exit(0)
 
     with handlers(pools, die, asking(torch.float32)):
-        uid, (tensor, _) = pools[1][1].load_batch_to_runtime(timeout=60)
-        pools[1][1].send_outputs_from_runtime(uid, [tensor])
-        serve(pools[1][0], TASKS)
+        serve(pools, 1 + TASKS)
+
+
+def test_a_task_that_finds_no_room_on_the_device_fails_alone(pools: Pools) -> None:
+    async def ask(pools: list[BytesTaskPool]) -> None:
+        with pytest.raises(NotImplementedError, match="meta"):
+            await pools[1].submit_task(torch.ones(1, 1, 2), "")
+        await asking(torch.float32)(pools)
+
+    pools[1][1].device = torch.device("meta")
+    pools[1][1].process_func = lambda tensor, _: [tensor]
+    with handlers(pools, ask):
+        serve(pools, 1 + TASKS)
 
 
 def test_a_task_that_is_too_large_is_refused_where_it_comes_from(pools: Pools) -> None:
