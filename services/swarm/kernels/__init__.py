@@ -1,7 +1,7 @@
-"""Operators of our own for a CPU: what lies between the matrix products of a decoder layer, each in one call.
+"""Operators of our own for a CPU: what lies between the matrix products of a decoder layer, and whole layers.
 
-``cpu.cpp`` says why. ``build.py`` makes the library, which the image has and ``scripts/kernels`` makes for tests; on
-other processors than those with AVX2, and where nobody made it, blocks compute with torch's operators.
+``cpu.cpp`` and ``layer.cpp`` say why. ``build.py`` makes the library, which the image has and ``scripts/kernels``
+makes for tests; on other processors than those with AVX2, and where nobody made it, blocks compute with torch's operators.
 """
 
 import logging
@@ -29,7 +29,7 @@ def _load() -> Any:
 
 
 OPERATORS: Any = _load()
-"""The operators as ``cpu.cpp`` defines them; None if there are none for this machine."""
+"""The operators as the sources beside this define them; None if there are none for this machine."""
 
 
 def compute(tensor: torch.Tensor) -> bool:

@@ -26,6 +26,8 @@ COMPILE = [
         "-freciprocal-math",
     ),
     f"-isystem{TORCH / 'include'}",
+    # What the compiler takes for an overflow in torch's reference counts when a class of ours is handed to Python
+    "-Wno-stringop-overflow",
 ]
 # OpenMP's library is not named: it must be the one that torch brings, whose name differs from build to build.
 LINK = ["g++", "-shared", f"-L{TORCH / 'lib'}", "-Wl,--no-as-needed", "-ltorch_cpu", "-lc10"]

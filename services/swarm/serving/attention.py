@@ -20,7 +20,7 @@ NAME = "calyx_packed"
 """Under which transformers knows the function."""
 _GATHERED_BYTES = 128 * 1024
 """Up to so many bytes of a text's keys and values, copying them costs less than a call for them alone."""
-_FEW_TOKENS = 8
+FEW_TOKENS = 8
 """Pieces of so many tokens at most are attended by an operator of ours, where there is one."""
 _WITHOUT_MEANING = {
     "position_ids",
@@ -119,7 +119,7 @@ def attend(query: torch.Tensor, cache: PackedCache, rules: Rules) -> torch.Tenso
         [tokens, heads, size of a value].
     """
     if kernels.compute(query):
-        seen = cache.batch.seen(rules.window, _FEW_TOKENS)
+        seen = cache.batch.seen(rules.window, FEW_TOKENS)
         output: torch.Tensor = kernels.OPERATORS.attend(
             query,
             cache.keys,

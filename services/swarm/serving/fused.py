@@ -2,8 +2,9 @@
 
 The layer's own code is some sixty calls of torch for a step, which takes a CPU longer than the products of a single
 token. The same in eleven: oneDNN's products multiply and activate what they have just computed, and operators of ours
-do the rest (``services.swarm.kernels``). A layer is recognized by the names of its parts; what it has beyond them is
-found out by comparing numbers, so what only looks alike keeps its own code.
+do the rest (``services.swarm.kernels``). Where the MLP is a gated one and no piece of a batch is long, one call does
+all of it. A layer is recognized by the names of its parts; what it has beyond them is found out by comparing numbers,
+so what only looks alike keeps its own code.
 
 From layer to layer hidden states go in float32, whatever the weights are: the sums of many layers are where bfloat16
 loses most. So results are about twice as near to the exact ones as transformers' own; steps take as long.
@@ -18,7 +19,7 @@ from transformers.activations import SiLUActivation
 
 from services.swarm import kernels
 from services.swarm.family.prepacked import PrepackedLinear
-from services.swarm.serving.attention import PackedCache, Rules, attend
+from services.swarm.serving.attention import FEW_TOKENS, PackedCache, Rules, attend
 
 _PARTS = {"self_attn", "mlp", "input_layernorm", "post_attention_layernorm"}
 _PROJECTIONS = {"q_proj", "k_proj", "v_proj", "o_proj"}
@@ -59,7 +60,7 @@ class _GatedUnit:
     """A gated MLP with SiLU (Shazeer 2020, https://arxiv.org/abs/2002.05202)."""
 
     def __init__(self, gate: PrepackedLinear, up: PrepackedLinear, down: PrepackedLinear) -> None:
-        self._gate, self._up, self._down = gate, up, down
+        self.products = self._gate, self._up, self._down = gate, up, down
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         outputs: torch.Tensor = self._down(self._up.times(inputs, self._gate.silu(inputs)))
@@ -106,6 +107,17 @@ class FusedLayer:
         normed = _names(attention) >= _NORMS
         self._norms = (_Norm.of(attention.q_norm), _Norm.of(attention.k_norm)) if normed else None
         self._unit = _unit(layer.mlp)
+        self._whole = self._in_one_call(self._unit) if isinstance(self._unit, _GatedUnit) else None
+
+    def _in_one_call(self, unit: _GatedUnit) -> Any:
+        norms = [self._before, self._between, *(self._norms or ())]
+        products = [self._query, self._key, self._value, self._output, *unit.products]
+        return torch.classes.calyx.GatedLayer(
+            [norm.weight for norm in norms],
+            [norm.epsilon for norm in norms],
+            [product.weight for product in products],
+            [product.bias for product in products],
+        )
 
     def run(self, hidden: torch.Tensor, given: dict[str, Any], cache: PackedCache) -> torch.Tensor:
         """Run the tokens [tokens, hidden] of a batch; write their keys and values.
@@ -119,6 +131,26 @@ class FusedLayer:
             The layer's output in float32, shaped like ``hidden``.
         """
         cosines, sines = given["position_embeddings"]
+        seen = cache.batch.seen(self._rules.window, FEW_TOKENS)
+        if self._whole is None or seen.others:
+            return self._run_in_parts(hidden, cosines[0], sines[0], cache)
+        output: torch.Tensor = self._whole.run(
+            hidden,
+            cosines[0],
+            sines[0],
+            cache.keys,
+            cache.values,
+            cache.batch.slots,
+            seen.starts,
+            seen.lengths,
+            self._rules.scale_for(cache.keys.shape[2]),
+            self._rules.softcap or 0.0,
+        )
+        return output
+
+    def _run_in_parts(
+        self, hidden: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor, cache: PackedCache
+    ) -> torch.Tensor:
         size = cache.keys.shape[2]
         inputs = self._before(hidden)
         query, key = self._query(inputs).unflatten(1, (-1, size)), self._key(inputs).unflatten(1, (-1, size))
@@ -126,7 +158,7 @@ class FusedLayer:
             query, key = (norm(heads) for norm, heads in zip(self._norms, (query, key), strict=True))
         value = self._value(inputs).unflatten(1, (-1, cache.values.shape[2]))
         query = kernels.OPERATORS.rotate_and_keep(
-            query, key, value, cosines[0], sines[0], cache.keys, cache.values, cache.batch.slots
+            query, key, value, cosines, sines, cache.keys, cache.values, cache.batch.slots
         )
         attended = self._output(attend(query, cache, self._rules).flatten(1))
         total, inputs = self._between.of_sum(hidden, attended)

@@ -28,6 +28,9 @@ from services.swarm.serving.pieces import Batch, Piece
 
 _FAR = 1_000_000
 """Tokens; more than any model's positions."""
+_ROOM = 12
+"""Tokens of a text that a layer is tried with."""
+_CPU = torch.device("cpu")
 
 
 class PackedSpan:
@@ -121,29 +124,33 @@ class PackedSpan:
 
     @torch.inference_mode()
     def _fuse(self, block: DecoderBlock) -> FusedLayer | None:
-        """Return the layer as a fused one, if that computes the same."""
-        numbers = torch.Generator().manual_seed(0)
-        keys, values, hidden = (
-            torch.randn(size, generator=numbers).to(self._keys.dtype)
-            for size in (
-                (20, *self._keys.shape[2:]),
-                (20, *self._values.shape[2:]),
-                (4, block.config.hidden_size),
+        """Return the layer as a fused one, if that computes the same of short pieces and of long ones."""
+        fused: FusedLayer | None = None
+        for tokens in (3, attention.FEW_TOKENS + 1):
+            batch = Batch([Piece(0, _ROOM - tokens, tokens), Piece(_ROOM, 7, 1)], self._keys.dtype, _CPU)
+            numbers = torch.Generator().manual_seed(0)
+            keys, values, hidden = (
+                torch.randn(size, generator=numbers).to(self._keys.dtype)
+                for size in (
+                    (2 * _ROOM, *self._keys.shape[2:]),
+                    (2 * _ROOM, *self._values.shape[2:]),
+                    (tokens + 1, block.config.hidden_size),
+                )
             )
-        )
-        batch = Batch([Piece(0, 6, 3), Piece(12, 7, 1)], hidden.dtype, hidden.device)
-        cache, other = (attention.PackedCache(keys.clone(), values.clone(), batch) for _ in range(2))
-        try:
-            given = self._inputs.packed(batch.positions)[block.index]
-            expected = self._run_as_it_is(block, hidden, _far_away(given), cache)
-            if cache.rules is None:
+            cache, other = (attention.PackedCache(keys.clone(), values.clone(), batch) for _ in range(2))
+            try:
+                given = self._inputs.packed(batch.positions)[block.index]
+                expected = self._run_as_it_is(block, hidden, _far_away(given), cache)
+                if cache.rules is None:
+                    return None
+                fused = fused or FusedLayer(block.layer, cache.rules)
+                result = fused.run(hidden, given, other)
+            except (NotFusable, NotPackable, *NONSENSE):
                 return None
-            fused = FusedLayer(block.layer, cache.rules)
-            result = fused.run(hidden, given, other)
-        except (NotFusable, NotPackable, *NONSENSE):
-            return None
-        same = near(result, expected) and near(other.keys, cache.keys) and near(other.values, cache.values)
-        return fused if same else None
+            pairs = (result, expected), (other.keys, cache.keys), (other.values, cache.values)
+            if not all(near(one, another) for one, another in pairs):
+                return None
+        return fused
 
     @contextmanager
     def _packed_attention(self) -> Iterator[None]:
