@@ -25,8 +25,8 @@ _READ_SECONDS = 30.0
 _PUSHED_SECONDS = 0.003
 """What servers and client need for a step that goes from server to server, instead of in one message with others."""
 
-_PASSED_ON_SECONDS = -0.01
-"""What passing on may lose: it spares this client's part, and pings between busy machines are that much too long."""
+_PASSED_ON_SECONDS = -0.025
+"""What passing on may lose: it spares this client's part, and pings between busy machines are tens of milliseconds too long."""
 
 _LONGEST_NAME = 60
 """What a server calls itself is shown to people, and may be a stranger's joke."""
@@ -127,7 +127,7 @@ class PetalsRoutes:
     def passing_on_pays(self, span: RemoteSpanInfo, following: RemoteSpanInfo) -> bool:
         """Tell the same where what is passed on goes in one message, too.
 
-        As long as a server was not pinged, it is tried: one that cannot reach the other answers itself.
+        As long as a server was not pinged, or could not be, it is tried: who cannot reach the other answers himself.
         """
         return self._saved(span, following, unknown=math.inf) > _PASSED_ON_SECONDS
 
@@ -135,9 +135,9 @@ class PetalsRoutes:
         """Return by how many seconds the way from server to server is shorter than the one by way of here."""
         pings = self._sequence.ping_aggregator.ping_emas
         there, back = (pings.get(one.peer_id) for one in (span, following))
-        if there is None or back is None:
-            return unknown
         between = (span.server_info.next_pings or {}).get(following.peer_id.to_base58(), 0.0)
+        if there is None or back is None or not math.isfinite(there.value + back.value + between):
+            return unknown
         return float(there.value + back.value - between) / 2
 
     def succeeded(self, span: RemoteSpanInfo, tokens: int) -> None:

@@ -1,7 +1,8 @@
 """Operators of our own for a CPU: what lies between the matrix products of a decoder layer, and whole layers.
 
 ``cpu.cpp`` and ``layer.cpp`` say why. ``build.py`` makes the library, which the image has and ``scripts/kernels``
-makes for tests; on other processors than those with AVX2, and where nobody made it, blocks compute with torch's operators.
+makes for tests; on other processors than those with AVX2, and where nobody made it, blocks compute with torch's
+operators.
 """
 
 import logging

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from contextlib import ExitStack
+from math import inf
 
 import pytest
 from hivemind import get_dht_time
@@ -151,14 +152,16 @@ async def test_what_servers_answer_for_is_counted_by_their_blocks() -> None:
         (1, 0.002, 0.003, 0.001, True, True),
         (1, 0.030, 0.030, 0.050, True, True),
         (1, 0.030, 0.030, 0.070, False, True),
-        (1, 0.030, 0.030, 0.090, False, False),
+        (1, 0.030, 0.030, 0.120, False, False),
         (1, None, 0.030, 0.001, False, True),
         (1, 0.030, None, 0.001, False, True),
+        (1, 0.030, 0.030, inf, False, True),
+        (1, inf, 0.030, 0.001, False, True),
         (4, 0.002, 0.003, 0.001, False, True),
         (4, 0.030, 0.030, 0.030, True, True),
         (4, 0.030, 0.030, None, True, True),
         (16, 0.030, 0.030, 0.030, False, True),
-        (16, 0.030, 0.030, 0.090, False, False),
+        (16, 0.030, 0.030, 0.120, False, False),
         (16, 0.090, 0.090, 0.030, True, True),
     ],
 )
