@@ -6,9 +6,8 @@ server of ours offers one more stream (``serving/bundled.py``), over which their
 sessions are opened and closed, and prompts sent, as Petals does it.
 
 A part may name the server of the blocks behind, if that is one of ours: then its outputs go there at once, over a
-stream between the two (``serving/passing_on.py``), and the other one answers the client. Its answer has what was
-passed on to it, and behind that as many outputs. A server that cannot pass on answers itself, and the client goes on
-from there.
+stream between the two (``serving/passing_on.py``), and the other one answers the client. A server that cannot pass on
+answers itself, and the client goes on from there.
 
 A message is the lengths of head and body (four bytes each, the highest first), the head in MessagePack, and the body:
 hidden states, token by token, as they lie in memory.

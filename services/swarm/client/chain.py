@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from services.swarm.client.history import History
+from services.swarm.client.history import History, PassedOn
 from services.swarm.client.onward import NextFailed
 from services.swarm.client.roles import Address, Routes, Stream
 
@@ -36,7 +36,8 @@ class Chain:
     """One text's way through all blocks.
 
     The inputs of every link are kept. When its server is lost, another one hears them all, and what it returns is
-    more than the links behind need: each takes the last tokens, as many as it lacks.
+    more than the links behind need: each takes the last tokens, as many as it lacks. Inputs that one server passed on
+    to the next are not known here; if they are needed, the first one goes back and computes them again.
 
     Args:
         routes: where servers are found.
@@ -76,9 +77,16 @@ class Chain:
                 while block < self._routes.num_blocks:
                     history = self._histories.setdefault(block, History())
                     history.extend_to(end, outputs)
-                    outputs, passed = await self._pass(index, block, history, step_id)
-                    index += passed
-                    block = self._links[index - 1].span.end
+                    try:
+                        outputs, passed = await self._pass(index, block, history, step_id)
+                    except PassedOn as lacking:
+                        # Under another name, for a server runs a step once
+                        step_id, index = str(next(self._steps)), index - 1
+                        block, outputs = self._links[index].span.start, outputs[:, :0]
+                        _go_back(self._links[index], lacking.position)
+                    else:
+                        index += passed
+                        block = self._links[index - 1].span.end
         except BaseException:
             self._start_over()
             raise
@@ -104,12 +112,7 @@ class Chain:
         for history in self._histories.values():
             history.truncate(position)
         for link in self._links:
-            if link.position > position:
-                if link.stream.goes_back:
-                    link.stream.go_back(position)
-                else:
-                    link.lost = True
-                link.position = position
+            _go_back(link, position)
         self.position = position
 
     async def close(self) -> None:
@@ -124,6 +127,10 @@ class Chain:
 
         Returns:
             The outputs for the tokens that it lacked, and of how many links.
+
+        Raises:
+            PassedOn: what it lacks has to come from the link before.
+            Exception: what the last attempt failed on.
         """
         began: float | None = None
         pause = 0.0
@@ -136,6 +143,8 @@ class Chain:
                 if self._passes_on(index, history):
                     return await self._catch_up_both(index, history)
                 outputs = await self._catch_up(index, history, step_id)
+            except PassedOn:
+                raise
             except Exception as error:
                 if isinstance(error, NextFailed):
                     link = self._links[index + 1]
@@ -198,10 +207,7 @@ class Chain:
     async def _catch_up_both(self, index: int, history: History) -> tuple[torch.Tensor, int]:
         first, following = self._links[index : index + 2]
         heard = await first.stream.exchange_onward(history.since(first.position), following.stream)
-        caught_up = [first] if heard.passed_on is None else [first, following]
-        if heard.passed_on is not None:
-            behind = self._histories.setdefault(following.span.start, History())
-            behind.extend_to(history.length, heard.passed_on)
+        caught_up = [first, following] if heard.passed_on else [first]
         for link in caught_up:
             link.position = history.length
             self._routes.succeeded(link.span, heard.outputs.shape[1])
@@ -237,3 +243,12 @@ class Chain:
             task = asyncio.get_running_loop().create_task(link.stream.close())
             self._leaving.add(task)
             task.add_done_callback(self._leaving.discard)
+
+
+def _go_back(link: _Link, position: int) -> None:
+    if link.position > position:
+        if link.stream.goes_back:
+            link.stream.go_back(position)
+        else:
+            link.lost = True
+        link.position = position

@@ -183,9 +183,8 @@ class Lane:
             if part.problem is not None:
                 self._fail(step, RuntimeError(part.problem))
             elif not step.answer.done():
-                kept = own.clone()  # or each would keep the whole message in memory
-                passed_on = step.part.tokens if step.following is self else 0
-                step.answer.set_result(Heard(kept[passed_on:], kept[:passed_on] if passed_on else None))
+                # A copy, or each would keep the whole message in memory
+                step.answer.set_result(Heard(own.clone(), step.following is self))
 
     def _fail(self, step: _Step, problem: Exception) -> None:
         if step.answer.done():

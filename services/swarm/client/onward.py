@@ -11,11 +11,11 @@ class Heard:
 
     Attributes:
         outputs: of the server behind, or of the first one if that has not passed on.
-        passed_on: the first one's outputs; None if it has not passed on.
+        passed_on: whether it has.
     """
 
     outputs: torch.Tensor
-    passed_on: torch.Tensor | None
+    passed_on: bool
 
 
 class NextFailed(Exception):

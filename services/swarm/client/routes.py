@@ -26,7 +26,8 @@ _PUSHED_SECONDS = 0.003
 """What servers and client need for a step that goes from server to server, instead of in one message with others."""
 
 _PASSED_ON_SECONDS = -0.025
-"""What passing on may lose: it spares this client's part, and pings between busy machines are tens of milliseconds too long."""
+"""What passing on may lose: it spares this client's part, and between busy machines a ping is tens of milliseconds
+too long."""
 
 _LONGEST_NAME = 60
 """What a server calls itself is shown to people, and may be a stranger's joke."""

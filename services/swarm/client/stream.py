@@ -158,14 +158,11 @@ class ServerStream:
             self._heard = following._heard = None
             raise
         outputs = heard.outputs[None]
-        passed_on = None if heard.passed_on is None else heard.passed_on[None]
-        for tokens in (outputs, passed_on):
-            if tokens is not None:
-                self._check(tokens, hidden)
+        self._check(outputs, hidden)
         self._position += hidden.shape[1]
-        if passed_on is not None:
+        if heard.passed_on:
             following._position += hidden.shape[1]
-        return Heard(outputs, passed_on)
+        return Heard(outputs, heard.passed_on)
 
     def _check(self, outputs: torch.Tensor, hidden: torch.Tensor) -> None:
         if outputs.shape != hidden.shape:

@@ -105,7 +105,7 @@ class BundledSteps:
         self, parts: Sequence[Part], passed_on: torch.Tensor, client: asyncio.StreamWriter
     ) -> None:
         answers, outputs = await self._run(parts, passed_on)
-        client.write(pack(*_with_inputs(answers, parts, passed_on, outputs)))
+        client.write(pack(answers, outputs))
         await client.drain()
 
     async def _run(self, parts: Sequence[Part], hidden: torch.Tensor) -> tuple[list[Part], torch.Tensor]:
@@ -175,18 +175,3 @@ def _tokens_of(some: Sequence[Part], parts: Sequence[Part], hidden: torch.Tensor
     chosen = set(map(id, some))
     split = zip(parts, hidden.split([part.tokens for part in parts]), strict=True)
     return torch.cat([own for part, own in split if id(part) in chosen])
-
-
-def _with_inputs(
-    answers: Sequence[Part], taken: Sequence[Part], inputs: torch.Tensor, outputs: torch.Tensor
-) -> tuple[list[Part], torch.Tensor]:
-    """Return answers whose tokens are first those that were passed on, then their outputs; none for a problem."""
-    answered = set(map(id, answers))  # those with a problem are other objects
-    places, begin, end = [], 0, len(inputs)
-    for part in taken:
-        if id(part) in answered:
-            places += [*range(begin, begin + part.tokens), *range(end, end + part.tokens)]
-            end += part.tokens
-        begin += part.tokens
-    in_turns = torch.cat([inputs.to(outputs.dtype), outputs])[places]
-    return [replace(part, tokens=2 * part.tokens) for part in answers], in_turns

@@ -63,7 +63,7 @@ class FakeStream:
         self, hidden: torch.Tensor, step_id: str, followers: Sequence[Address], *, pushed: bool
     ) -> torch.Tensor:
         assert not self.closed
-        assert hidden.shape[1] <= MESSAGE_TOKENS
+        assert 0 < hidden.shape[1] <= MESSAGE_TOKENS
         assert step_id not in self.steps
         await self.swarm.before_exchange(self.span.server)
         self.steps.append(step_id)
@@ -88,13 +88,12 @@ class FakeStream:
         await self.swarm.before_exchange(self.span.server)
         self.swarm.passed_on += 1
         if self.span.server in self.swarm.answering_themselves:
-            return Heard(self._run(hidden), None)
+            return Heard(self._run(hidden), passed_on=False)
         try:
             await self.swarm.before_exchange(following.span.server)
         except ConnectionError as error:
             raise NextFailed from error
-        passed_on = self._run(hidden)
-        return Heard(following._run(passed_on), passed_on)
+        return Heard(following._run(self._run(hidden)), passed_on=True)
 
     async def close(self) -> None:
         self.closed = True

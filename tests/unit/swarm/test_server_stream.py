@@ -86,7 +86,7 @@ class FakeLanes(Lanes):
         self.onward.append(onward)
         if self.fails:
             raise NextFailed
-        return Heard(hidden, hidden)
+        return Heard(hidden, passed_on=True)
 
 
 def stream_to(daemon: FakeDaemon, capabilities: Capabilities, lanes: Lanes) -> ServerStream:
@@ -194,7 +194,7 @@ async def test_both_servers_move_on_and_are_told_where_the_next_step_starts_that
     heard = await pair.first.exchange_onward(HIDDEN[:, :2], pair.second)
     await pair.step(17)
 
-    assert heard.passed_on is not None
+    assert heard.passed_on
     assert [onward.handler for onward in pair.lanes[0].onward] == ["one"]
     assert [daemon.starts for daemon in pair.daemons] == [[None, 6], [None, 6]]
     assert [lanes.together for lanes in pair.lanes] == [1, 1]
