@@ -173,6 +173,20 @@ def test_other_numbers_and_layouts_are_refused() -> None:
         OPERATORS.attend(apart, apart, apart, torch.tensor([0, 0]), torch.tensor([1, 1]), 1.0, 0.0)
 
 
+@pytest.mark.parametrize(("norms", "products"), [(1, 7), (3, 7), (2, 6)])
+def test_a_layer_without_all_of_its_parts_is_refused(norms: int, products: int) -> None:
+    with pytest.raises(RuntimeError, match=r"two norms, or four|seven products"):
+        torch.classes.calyx.GatedLayer(
+            [torch.ones(4)] * norms, [1e-5] * norms, [torch.ones(4, 4)] * products, [None] * products
+        )
+
+
+def test_processors_are_a_row_of_numbers_for_each_thread() -> None:
+    for wrong in (torch.tensor([0]), torch.tensor([[0.0]])):
+        with pytest.raises(RuntimeError, match="a row of them for each thread"):
+            OPERATORS.bind_team(wrong)
+
+
 def test_they_are_for_a_processor_and_its_numbers() -> None:
     assert kernels.compute(torch.ones(1))
     assert not kernels.compute(torch.ones(1, dtype=torch.float16))

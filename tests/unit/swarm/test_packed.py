@@ -124,6 +124,23 @@ def test_pieces_of_texts_give_what_the_whole_texts_give(what: str, *, prepacked:
     assert done == {start: len(first) for start, (first, _) in texts.items()}
 
 
+@pytest.mark.parametrize("what", ["a window", "norms of queries and keys"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_layer_in_one_call_computes_what_its_parts_do(what: str, dtype: torch.dtype) -> None:
+    model = make(CONFIGS[what], dtype)
+    span, *_ = span_of(model, prepacked=True)
+    pieces = [Piece(0, 11, 4), Piece(30, 0, 1)]
+    numbers = torch.Generator().manual_seed(0)
+    hidden = torch.randn(5, HIDDEN, generator=numbers).to(dtype)
+    with torch.inference_mode():
+        whole = span.run(hidden, pieces, range(1))
+        for one in span._fused:
+            assert one is not None
+            assert one._whole is not None
+            one._whole = None
+        assert span.run(hidden, pieces, range(1)).equal(whole)
+
+
 @pytest.mark.parametrize("what", CONFIGS)
 def test_such_blocks_are_found_fit(what: str) -> None:
     _, blocks, inputs = span_of(make(CONFIGS[what]))
