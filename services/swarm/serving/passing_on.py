@@ -20,8 +20,10 @@ logger = logging.getLogger(__name__)
 
 _MOST_STREAMS = 64
 """Any client may name any server."""
-_UNUSED_SECONDS = 60.0
-"""After which a stream is closed, and one that could not be opened may be tried again."""
+_UNUSED_SECONDS = 600.0
+"""After which a stream is closed."""
+_RETRY_SECONDS = 60.0
+"""After which one that could not be opened, or was lost, may be tried again."""
 _LOOK_SECONDS = 1.0
 _KEPT_SECONDS = 30.0
 """How long an output may be of use to a client that has not heard of it."""
@@ -90,7 +92,7 @@ class _Stream:
             if self._writer is not None:
                 self._writer.close()
             self._answer(list(self._kept))
-        await asyncio.sleep(max(0.0, self._used + _UNUSED_SECONDS - time.monotonic()))
+        await asyncio.sleep(max(0.0, self._used + _RETRY_SECONDS - time.monotonic()))
 
     async def _listen(self, reader: asyncio.StreamReader, way: Way) -> None:
         """Take back what the other server refuses, until the stream is lost or unused."""

@@ -194,6 +194,7 @@ async def test_a_way_that_nobody_uses_is_closed_and_opened_again(
 ) -> None:
     monkeypatch.setattr(passing_on, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(passing_on, "_UNUSED_SECONDS", 0.05)
+    monkeypatch.setattr(passing_on, "_RETRY_SECONDS", 0.0)
     await chain.connect()
     await until(lambda: not chain.first.passing_on._streams)
 
