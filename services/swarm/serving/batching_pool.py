@@ -55,15 +55,17 @@ class _Asked:
 
     def answer(self) -> None:
         """Send the outcome of a single step, or for a bundle all outputs and, for each step, what is wrong."""
-        outcomes = [self._outcomes[step] for step in self.steps]
-        if isinstance(self.task.args[1], Bundle):
-            self.task.reply.set_result(self._of_bundle(outcomes))
-        elif isinstance(outcomes[0], Exception):
-            self.task.reply.set_exception(outcomes[0])
-        else:
-            self.task.reply.set_result([_pack(outcomes[0])])
+        try:
+            self.task.reply.set_result(self._result())
+        except Exception as error:  # the step's, or that of a GPU, which tells when its numbers are fetched
+            self.task.reply.set_exception(error)
 
-    def _of_bundle(self, outcomes: Sequence[torch.Tensor | Exception]) -> list[Any]:
+    def _result(self) -> list[Any]:
+        outcomes = [self._outcomes[step] for step in self.steps]
+        if not isinstance(self.task.args[1], Bundle):
+            if isinstance(outcomes[0], Exception):
+                raise outcomes[0]
+            return [_pack(outcomes[0])]
         problems = [str(one) if isinstance(one, Exception) else None for one in outcomes]
         outputs = [one for one in outcomes if isinstance(one, torch.Tensor)]
         together = torch.cat(outputs, dim=1) if outputs else self.steps[0].hidden[:, :0]

@@ -90,6 +90,7 @@ class Channels:
             end.close()
         for handler, end in enumerate(self._ends):
             self._selector.register(end, selectors.EVENT_READ, handler)
+        self._sender.submit(int)  # starts its thread, which the one that computes would bind to its own core
 
     @property
     def open(self) -> bool:
@@ -108,7 +109,7 @@ class Channels:
         ready = self._selector.select(timeout)
         for key, _ in ready:
             if not self._receive_from(key.data):
-                self._selector.unregister(key.fileobj)
+                self._give_up(key.data)
         return bool(ready)
 
     def _receive_from(self, handler: int) -> bool:
@@ -124,6 +125,12 @@ class Channels:
             return False
         self._receivers[receiver](Reply(self, handler, number), task)
         return True
+
+    def _give_up(self, handler: int) -> None:
+        end = self._ends[handler]
+        self._selector.unregister(end)
+        with self._sending[handler]:  # or its number might be another file's before an answer is sent
+            end.close()
 
     def answer(self, handler: int, number: int, outcome: Any) -> None:
         """Send what became of a task; nobody hears it if the handler is gone.

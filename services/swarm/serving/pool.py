@@ -25,10 +25,6 @@ class _Packed:
     dtype: torch.dtype
     shape: torch.Size
 
-    @property
-    def nbytes(self) -> int:
-        return len(self.data)
-
 
 def _pack(value: Any) -> Any:
     if not isinstance(value, torch.Tensor):
@@ -82,9 +78,8 @@ class BytesTaskPool(PrioritizedTaskPool):
         device: torch.device,
         name: str,
     ) -> None:
-        Thread.__init__(
-            self, name=name, daemon=True
-        )  # Petals' own also makes pipes, queues and shared memory
+        # Petals' own constructor also makes pipes, queues and shared memory
+        Thread.__init__(self, name=name, daemon=True)
         self.process_func, self.max_batch_size, self.device = function, max_batch_size, device
         self._channels, self._number = channels, channels.add(self._receive)
         self._tasks: list[Task] = []
