@@ -150,12 +150,9 @@ class PassingOn:
                     going[stream].append(number)
         if not going:
             return [replace(part, onward=None) if part.onward else part for part in parts], hidden
-        if len(going) == 1 and len(next(iter(going.values()))) == len(parts):
-            next(iter(going)).send(parts, hidden, client)
-            return [], hidden[:0]
         outputs = hidden.split([part.tokens for part in parts])
         for stream, numbers in going.items():
-            own = torch.cat([outputs[number] for number in numbers])
+            own = hidden if len(numbers) == len(parts) else torch.cat([outputs[number] for number in numbers])
             stream.send([parts[number] for number in numbers], own, client)
         gone = {number for numbers in going.values() for number in numbers}
         left = [number for number in range(len(parts)) if number not in gone]
