@@ -33,6 +33,7 @@ class HealthServer:
             create_app(self.collector, certificates, disk),
             port=0,
             log_config=None,
+            access_log=False,
             timeout_graceful_shutdown=1,
         )
         self._server = uvicorn.Server(config)

@@ -1,0 +1,1 @@
+"""A package, so that pytest ends its exporters and its Prometheus with its last test."""
