@@ -53,6 +53,7 @@ def _run(
     with stop.interrupting():
         model = ModelSpec.find(swarm)
         options = _options(settings, model, swarm)
+        _check_graphs(options)
         _check_quantization(options, model)
         fixed_span = parse_span(settings.block_indices, model.num_blocks)
         last = LastSpan(
@@ -107,12 +108,25 @@ def _options(settings: ServerSettings, model: ModelSpec, swarm: SwarmSettings) -
         batch_tokens=settings.batch_tokens,
         batch_seconds=settings.batch_seconds,
         batch_invariant=swarm.batch_invariant,
+        cuda_graphs=settings.cuda_graphs,
         num_handlers=settings.num_handlers,
         announce_period=settings.announce_period,
         throughput=settings.throughput,
         public_name=settings.public_name,
         announced_host=swarm.announce_host,
     )
+
+
+def _check_graphs(options: SpanOptions) -> None:
+    if not options.cuda_graphs:
+        return
+    reasons = {
+        f"on {options.device} there are none": options.device.type != "cuda",
+        "with CALYX_SCHEDULER=stock nothing of ours runs": not options.batched,
+        "CALYX_BATCH_INVARIANT=1 has its own order of work": options.batch_invariant,
+    }
+    if refused := [reason for reason, holds in reasons.items() if holds]:
+        raise InvalidSetting(f"CUDA graphs are wanted, but {refused[0]}", "set CALYX_CUDA_GRAPHS=0")
 
 
 def _check_quantization(options: SpanOptions, model: ModelSpec) -> None:

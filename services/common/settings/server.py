@@ -70,6 +70,10 @@ class ServerSettings(Section):
     """How long such a passage should take at most, in seconds; on a slow machine fewer tokens pass together, so that
     a long prompt does not stop the others."""
 
+    cuda_graphs: bool = False
+    """1 lets a GPU repeat steps of single tokens as CUDA graphs, with the scheduler ``batched``; nobody has
+    measured it on a GPU yet."""
+
     num_handlers: int = Field(default=2, ge=1, le=64)
     """Processes that receive requests from the network."""
 

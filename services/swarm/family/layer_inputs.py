@@ -12,7 +12,7 @@ from transformers.cache_utils import Cache
 from services.common.errors import InvalidInput
 from services.swarm.family.anatomy import Anatomy
 from services.swarm.family.hollow import Hollow
-from services.swarm.family.position_table import Arguments, PositionTable
+from services.swarm.family.position_table import Arguments, KnownPositions, PositionTable
 
 
 class NotPackable(Exception):
@@ -66,18 +66,23 @@ class LayerInputs:
             self._inputs, self._step = self._hollow.inputs(), step
         return self._inputs[block] | {self._cache_name: past}
 
-    def packed(self, positions: torch.Tensor) -> Arguments:
+    def packed(self, positions: torch.Tensor, end: int) -> Arguments:
         """Return the keyword arguments for all layers when tokens of several texts lie in one row.
 
         Args:
             positions: each token's place in its own text, [1, tokens].
+            end: more than each of them.
 
         Raises:
             NotPackable: how a token is turned depends on the longest text in the row.
         """
         if self._exact_length is not None:
             raise NotPackable("its positions depend on the length of the text")
-        return self._packed.of(positions)
+        return self._packed.of(positions, end)
+
+    def packed_before(self, end: int) -> KnownPositions | None:
+        """Return what ``packed`` does for all positions before ``end``, or None where more than these decides."""
+        return None if self._exact_length is not None else self._packed.known(end, self.device)
 
     def _compute_packed(self, positions: torch.Tensor) -> Arguments:
         zero = torch.zeros(1, dtype=self.dtype, device=self.device)

@@ -29,6 +29,26 @@ class _Rows:
     dim: int
 
 
+@dataclass(frozen=True)
+class KnownPositions:
+    """What layers get for tokens at the first positions of a text.
+
+    Attributes:
+        end: how many positions these are.
+    """
+
+    end: int
+    _kinds: list[dict[str, Any]]
+    """Arguments that layers share, with ``_Rows`` in them."""
+    _kind_of: list[int]
+    """Which of them each layer gets."""
+
+    def of(self, positions: torch.Tensor) -> Arguments:
+        """Return the arguments of all layers for tokens at these positions, [1, tokens]."""
+        filled = [_filled(kind, positions[0]) for kind in self._kinds]
+        return [filled[kind] for kind in self._kind_of]
+
+
 class PositionTable:
     """Looks up what the model would compute; where more than positions decides, it is computed each time.
 
@@ -39,21 +59,18 @@ class PositionTable:
     def __init__(self, compute: Callable[[torch.Tensor], Arguments]) -> None:
         self._compute = compute
         self._by_position = True
-        self._kinds: list[dict[str, Any]] = []
-        """Arguments that layers share, with ``_Rows`` in them."""
-        self._kind_of: list[int] = []
-        """Which of them each layer gets."""
-        self._known = 0
+        self._known = KnownPositions(0, [], [])
 
-    def of(self, positions: torch.Tensor) -> Arguments:
-        """Return the arguments of all layers for tokens at these positions, [1, tokens]."""
-        end = int(positions.max()) + 1
-        if self._known < end <= _MOST and self._by_position:
-            self._learn(end, positions.device)
-        if end > self._known:
-            return self._compute(positions)
-        filled = [_filled(kind, positions[0]) for kind in self._kinds]
-        return [filled[kind] for kind in self._kind_of]
+    def of(self, positions: torch.Tensor, end: int) -> Arguments:
+        """Return the arguments of all layers for tokens at these positions [1, tokens], all before ``end``."""
+        known = self.known(end, positions.device)
+        return self._compute(positions) if known is None else known.of(positions)
+
+    def known(self, end: int, device: torch.device) -> KnownPositions | None:
+        """Return the arguments for all positions before ``end`` at least, or None where they are not kept."""
+        if self._known.end < end <= _MOST and self._by_position:
+            self._learn(end, device)
+        return self._known if end <= self._known.end else None
 
     def _learn(self, end: int, device: torch.device) -> None:
         known = _FIRST
@@ -63,23 +80,23 @@ class PositionTable:
         some = torch.tensor([[5, 0, known // 2, 5]], device=device)
         expected = self._compute(some)
         try:
-            self._take(self._compute(torch.arange(known, device=device)[None]), expected, some[0])
+            self._take(known, self._compute(torch.arange(known, device=device)[None]), expected, some[0])
         except _NotByPosition:
-            self._by_position, self._known = False, 0
-        else:
-            self._known = known
+            self._by_position, self._known = False, KnownPositions(0, [], [])
 
-    def _take(self, computed: Arguments, expected: Arguments, some: torch.Tensor) -> None:
+    def _take(self, known: int, computed: Arguments, expected: Arguments, some: torch.Tensor) -> None:
         """Keep what was computed for all positions, if that is also what is expected at some of them."""
         numbers: dict[tuple[int, ...], int] = {}
-        self._kinds, self._kind_of = [], []
+        kinds: list[dict[str, Any]] = []
+        kind_of = []
         for arguments, those in zip(computed, expected, strict=True):
             kind = _by_position(arguments, those, some)
             key = tuple(map(id, arguments.values()))
             if key not in numbers:
                 numbers[key] = len(numbers)
-                self._kinds.append(kind)
-            self._kind_of.append(numbers[key])
+                kinds.append(kind)
+            kind_of.append(numbers[key])
+        self._known = KnownPositions(known, kinds, kind_of)
 
 
 def _by_position(value: Any, expected: Any, some: torch.Tensor) -> Any:

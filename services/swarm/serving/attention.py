@@ -18,8 +18,12 @@ from services.swarm.serving.pieces import Batch, Others
 
 NAME = "calyx_packed"
 """Under which transformers knows the function."""
-_GATHERED_BYTES = 128 * 1024
-"""Up to so many bytes of a text's keys and values, copying them costs less than a call for them alone."""
+_COPIED_BYTES = {"cpu": 128 * 1024, "cuda": 8 * 1024**2}
+"""Up to so many bytes of a text's keys and values, copying them costs less than a call for them alone.
+
+On a CPU this was measured. On a GPU it is reckoned: a call is a dozen kernels, which Python starts in about 0.1 ms,
+and within that a GPU copies several times as much.
+"""
 FEW_TOKENS = 8
 """Pieces of so many tokens at most are attended by an operator of ours, where there is one."""
 _WITHOUT_MEANING = {
@@ -131,11 +135,9 @@ def attend(query: torch.Tensor, cache: PackedCache, rules: Rules) -> torch.Tenso
         )
         _attend_apart(query, cache, rules, seen.others, output)
         return output
-    tokens, heads, size = query.shape
     kv_heads, value_size = cache.values.shape[1:]
-    output = query.new_empty(tokens, heads, value_size)
-    longest = _GATHERED_BYTES // (kv_heads * (size + value_size) * cache.keys.itemsize)
-    short, others = cache.batch.short_and_others(longest, rules.window)
+    output = query.new_empty(*query.shape[:2], value_size)
+    short, others = cache.batch.short_and_others(longest_copied(cache.keys, cache.values), rules.window)
     if short is not None:
         mine = query.index_select(0, short.rows).unflatten(1, (kv_heads, -1))
         result = _scores_times_values(
@@ -144,6 +146,12 @@ def attend(query: torch.Tensor, cache: PackedCache, rules: Rules) -> torch.Tenso
         output.index_copy_(0, short.rows, result.flatten(1, 2))
     _attend_apart(query, cache, rules, others, output)
     return output
+
+
+def longest_copied(keys: torch.Tensor, values: torch.Tensor) -> int:
+    """Return of how many tokens a text's keys and values, both [tokens, kv heads, head size], are copied at most."""
+    token_bytes = keys[0].nbytes + values[0].nbytes
+    return _COPIED_BYTES[keys.device.type] // token_bytes
 
 
 def _attend_apart(

@@ -23,6 +23,7 @@ class SpanOptions:
     batch_tokens: int
     batch_seconds: float
     batch_invariant: bool
+    cuda_graphs: bool
     num_handlers: int
     announce_period: float
     throughput: float

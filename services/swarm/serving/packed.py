@@ -19,8 +19,10 @@ from services.swarm import kernels
 from services.swarm.family.block import DecoderBlock
 from services.swarm.family.examination import NONSENSE
 from services.swarm.family.layer_inputs import LayerInputs, NotPackable
+from services.swarm.family.position_table import Arguments
 from services.swarm.family.prepacked import rows_computed
 from services.swarm.serving import attention
+from services.swarm.serving.decode_graphs import DecodeGraphs, Record
 from services.swarm.serving.fused import FusedLayer, NotFusable
 from services.swarm.serving.groups import GROUP_TOKENS, groups
 from services.swarm.serving.nearness import near
@@ -42,6 +44,7 @@ class PackedSpan:
         keys: the arena's, [blocks, tokens, kv heads, head size]; the last ``GROUP_TOKENS`` tokens are nobody's.
         values: like ``keys``.
         invariant: whether a session's numbers must not depend on those who run beside it.
+        record: how ticks of single tokens through all blocks are recorded to be replayed; None if they are not.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class PackedSpan:
         values: torch.Tensor,
         *,
         invariant: bool = False,
+        record: Record | None = None,
     ) -> None:
         self._blocks, self._inputs, self._invariant = blocks, inputs, invariant
         self._keys, self._values = keys, values
@@ -59,6 +63,7 @@ class PackedSpan:
         self._fused = (
             [self._fuse(block) for block in blocks] if kernels.compute(keys) else [None] * len(blocks)
         )
+        self._graphs = None if record is None else DecodeGraphs(self._tick, inputs, keys, values, record)
 
     @torch.inference_mode()
     def run(
@@ -77,6 +82,10 @@ class PackedSpan:
         """
         for index in blocks:
             self._blocks[index].adapters.choose(adapter)
+        if self._graphs is not None and not adapter and len(blocks) == len(self._blocks):
+            recorded = self._graphs.run(hidden_states, pieces)
+            if recorded is not None:
+                return recorded
         if not self._invariant:
             tokens = len(hidden_states)
             rows = rows_computed(tokens) if any(self._fused) else tokens
@@ -100,10 +109,13 @@ class PackedSpan:
             copies_keys=not self._invariant,
         )
         filled = functional.pad(hidden_states, (0, 0, 0, rows - tokens))
-        return self._run(filled, batch, blocks, adapter)[:tokens]
+        given = self._inputs.packed(batch.positions, batch.end)
+        return self._run(filled, batch, given, blocks, adapter)[:tokens]
 
-    def _run(self, hidden: torch.Tensor, batch: Batch, blocks: range, adapter: str) -> torch.Tensor:
-        given, dtype = self._inputs.packed(batch.positions), hidden.dtype
+    def _run(
+        self, hidden: torch.Tensor, batch: Batch, given: Arguments, blocks: range, adapter: str = ""
+    ) -> torch.Tensor:
+        dtype = hidden.dtype
         for number, index in enumerate(blocks):
             block, fused = self._blocks[index], None if adapter else self._fused[index]
             cache = attention.PackedCache(self._keys[number], self._values[number], batch)
@@ -112,6 +124,9 @@ class PackedSpan:
             else:
                 hidden = self._run_as_it_is(block, hidden.to(dtype), given[block.index], cache)
         return hidden.to(dtype)
+
+    def _tick(self, hidden: torch.Tensor, batch: Batch, given: Arguments) -> torch.Tensor:
+        return self._run(hidden, batch, given, range(len(self._blocks)))
 
     def _run_as_it_is(
         self, block: DecoderBlock, hidden: torch.Tensor, given: dict[str, Any], cache: attention.PackedCache
@@ -139,7 +154,7 @@ class PackedSpan:
             )
             cache, other = (attention.PackedCache(keys.clone(), values.clone(), batch) for _ in range(2))
             try:
-                given = self._inputs.packed(batch.positions)[block.index]
+                given = self._inputs.packed(batch.positions, batch.end)[block.index]
                 expected = self._run_as_it_is(block, hidden, _far_away(given), cache)
                 if cache.rules is None:
                     return None

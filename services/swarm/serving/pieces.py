@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from typing import Self
 
 import torch
 
@@ -45,6 +46,30 @@ class Short:
     rows: torch.Tensor
     slots: torch.Tensor
     mask: torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        rows: torch.Tensor,
+        starts: torch.Tensor,
+        lengths: torch.Tensor,
+        longest: int,
+        dtype: torch.dtype,
+    ) -> Self:
+        """Say where the keys of these tokens are.
+
+        Args:
+            rows: where the tokens stand in the batch, [texts].
+            starts: places in the arena of the first keys that they see, [texts].
+            lengths: how many they see, [texts].
+            longest: no length is greater.
+            dtype: type of the scores.
+        """
+        places = torch.arange(longest, device=rows.device)[None]
+        hidden = places >= lengths[:, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=rows.device).masked_fill_(hidden, float("-inf"))
+        slots = starts[:, None] + torch.minimum(places, lengths[:, None] - 1)
+        return cls(rows, slots, mask[:, None, None])
 
     def copy_of(self, arena: torch.Tensor) -> torch.Tensor:
         """Return these texts' part of [tokens, kv heads, head size] as [texts, kv heads, length, head size]."""
@@ -95,6 +120,11 @@ class Batch:
         """Return each token's place in its own text, [1, tokens]."""
         places = [place for piece in self.pieces for place in range(piece.position, piece.end)]
         return torch.tensor([places], device=self._device)
+
+    @property
+    def end(self) -> int:
+        """Return how many tokens the longest text holds when these have come."""
+        return max(piece.end for piece in self.pieces)
 
     @cached_property
     def slots(self) -> torch.Tensor:
@@ -147,14 +177,11 @@ class Batch:
         return self._divided[key]
 
     def _side_by_side(self, placed: Others, window: int | None) -> Short:
-        lengths = torch.tensor([[piece.end - piece.first_key(window)] for _, piece in placed])
-        starts = torch.tensor([[piece.start + piece.first_key(window)] for _, piece in placed])
-        places = torch.arange(int(lengths.max()))[None]
-        mask = torch.zeros(len(placed), places.shape[1], dtype=self._dtype)
-        mask.masked_fill_(places >= lengths, float("-inf"))
-        slots = starts + torch.minimum(places, lengths - 1)
-        rows = torch.tensor([place for place, _ in placed])
-        return Short(rows.to(self._device), slots.to(self._device), mask[:, None, None].to(self._device))
+        lengths = [piece.end - piece.first_key(window) for _, piece in placed]
+        starts = [piece.start + piece.first_key(window) for _, piece in placed]
+        rows = [place for place, _ in placed]
+        of_each = torch.tensor([rows, starts, lengths], device=self._device)
+        return Short.of(of_each[0], of_each[1], of_each[2], max(lengths), self._dtype)
 
     def mask(self, piece: Piece, window: int | None, group: int) -> torch.Tensor:
         """Return what is added to a piece's scores: zero, or minus infinity where a token does not see a key.

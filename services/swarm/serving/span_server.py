@@ -27,6 +27,7 @@ from services.swarm.serving.backend import BlockBackend, merge_inference_pools, 
 from services.swarm.serving.batching_pool import BatchingPool, batch_inference
 from services.swarm.serving.channels import Channels
 from services.swarm.serving.cores import Cores
+from services.swarm.serving.decode_graphs import CudaGraphs
 from services.swarm.serving.groups import GROUP_TOKENS
 from services.swarm.serving.handler import TransformerConnectionHandler
 from services.swarm.serving.options import SpanOptions
@@ -165,7 +166,14 @@ class SpanServer:
         blocks = [backend.block for backend in self._backends.values()]
         arena.lay_out(len(blocks), blocks[0].num_kv_heads, blocks[0].head_size, options.dtype, options.device)
         invariant = options.batch_invariant
-        span = PackedSpan(blocks, inputs, arena.keys, arena.values, invariant=invariant)
+        span = PackedSpan(
+            blocks,
+            inputs,
+            arena.keys,
+            arena.values,
+            invariant=invariant,
+            record=CudaGraphs(options.device).record if options.cuda_graphs else None,
+        )
         if difference := differs_in_batches(
             blocks,
             inputs,

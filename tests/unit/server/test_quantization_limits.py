@@ -1,5 +1,6 @@
 """Which ways to keep weights are refused, before anything is loaded."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,28 +14,33 @@ from services.swarm.serving.options import SpanOptions
 from services.swarm.spec import ModelSpec
 from tests.unit.swarm.tiny_models import save_tiny_model
 
+OPTIONS = SpanOptions(
+    device=torch.device("cpu"),
+    dtype=torch.bfloat16,
+    quantization="none",
+    adapters=(),
+    attn_cache_tokens=1,
+    max_session_tokens=1,
+    prefill_chunk_tokens=1,
+    batched=True,
+    batch_tokens=1,
+    batch_seconds=1.0,
+    batch_invariant=False,
+    cuda_graphs=False,
+    num_handlers=1,
+    announce_period=1.0,
+    throughput=1.0,
+    public_name=None,
+)
+
 
 def check(folder: Path, variant: str, device: str, quantization: Quantization, *, invariant: bool) -> None:
     save_tiny_model(folder / "tiny" / "model", variant)
     model = ModelSpec.find(SwarmSettings.load(model="tiny/model", models_dir=folder, cache_dir=folder))
-    options = SpanOptions(
-        device=torch.device(device),
-        dtype=torch.bfloat16,
-        quantization=quantization,
-        adapters=(),
-        attn_cache_tokens=1,
-        max_session_tokens=1,
-        prefill_chunk_tokens=1,
-        batched=True,
-        batch_tokens=1,
-        batch_seconds=1.0,
-        batch_invariant=invariant,
-        num_handlers=1,
-        announce_period=1.0,
-        throughput=1.0,
-        public_name=None,
+    wanted = replace(
+        OPTIONS, device=torch.device(device), quantization=quantization, batch_invariant=invariant
     )
-    _check_quantization(options, model)
+    _check_quantization(wanted, model)
 
 
 @pytest.mark.parametrize("quantization", ["none", "int8", "nf4"])

@@ -38,9 +38,13 @@ def at(*positions: int) -> torch.Tensor:
     return torch.tensor([positions])
 
 
+def looked_up(table: PositionTable, positions: torch.Tensor) -> list[dict[str, Any]]:
+    return table.of(positions, int(positions.max()) + 1)
+
+
 @pytest.mark.parametrize("positions", [(7,), (0, 1, 2), (1023, 0, 5, 5), (1024, 3), (9000, 1)])
 def test_it_knows_what_the_model_computes(positions: tuple[int, ...]) -> None:
-    assert same(PositionTable(Model().compute).of(at(*positions)), Model().compute(at(*positions)))
+    assert same(looked_up(PositionTable(Model().compute), at(*positions)), Model().compute(at(*positions)))
 
 
 def test_the_model_is_asked_again_only_when_a_text_grows_beyond_what_is_known() -> None:
@@ -48,7 +52,7 @@ def test_the_model_is_asked_again_only_when_a_text_grows_beyond_what_is_known() 
     table = PositionTable(model.compute)
     asked = []
     for last in (10, 1023, 1024, 2047, 100):
-        table.of(at(last))
+        looked_up(table, at(last))
         asked.append(model.asked[-1])
 
     assert asked == [1024, 1024, 2048, 2048, 2048]
@@ -60,9 +64,9 @@ def test_positions_beyond_the_most_that_are_kept_are_computed(monkeypatch: pytes
     model = Model()
     table = PositionTable(model.compute)
 
-    assert same(table.of(at(2048, 3)), Model().compute(at(2048, 3)))
+    assert same(looked_up(table, at(2048, 3)), Model().compute(at(2048, 3)))
     assert model.asked == [2]
-    assert same(table.of(at(2047, 3)), Model().compute(at(2047, 3)))
+    assert same(looked_up(table, at(2047, 3)), Model().compute(at(2047, 3)))
 
 
 def longest_text(angles: torch.Tensor) -> torch.Tensor:
@@ -88,5 +92,17 @@ def test_where_more_than_positions_decides_the_model_is_asked_each_time(
     table = PositionTable(Model(turn).compute)
 
     for positions in (at(4, 2), at(8), at(1, 1, 1)):
-        assert same(table.of(positions), Model(turn).compute(positions))
-    assert table._known == 0
+        assert same(looked_up(table, positions), Model(turn).compute(positions))
+    assert table.known(1, torch.device("cpu")) is None
+
+
+def test_what_was_known_stays_as_it_was_when_more_becomes_known() -> None:
+    table = PositionTable(Model().compute)
+    before = table.known(1024, torch.device("cpu"))
+
+    after = table.known(1025, torch.device("cpu"))
+
+    assert before is not None
+    assert after is not None
+    assert (before.end, after.end) == (1024, 2048)
+    assert same(before.of(at(1023, 0)), after.of(at(1023, 0)))
