@@ -9,7 +9,7 @@ from services.common.errors import CalyxError, InvalidSetting
 from services.common.heartbeat import DEFAULT_PATH, Heartbeat
 from services.common.network_watch import end_when_left_behind
 from services.common.settings import LoggingSettings, ServerSettings, SwarmSettings
-from services.server.capacity import CPU_RESERVE, GPU_RESERVE, blocks_that_fit, choose_device, free_memory
+from services.server.capacity import blocks_that_fit, choose_device, free_memory, reserve
 from services.server.gpus import gpu_reader
 from services.server.last_span import LastSpan
 from services.server.pausing import GRACE_NAME, Grace
@@ -170,12 +170,12 @@ def _count_blocks(wanted: int | None, model: ModelSpec, options: SpanOptions) ->
     depth = model.num_blocks
     if wanted is not None:
         return min(wanted, depth)
-    reserve = GPU_RESERVE if options.device.type == "cuda" else CPU_RESERVE
     cache = cache_bytes_per_token(model.anatomy, options.dtype) * options.attn_cache_tokens
     weights = block_bytes(
         model.anatomy, options.dtype, options.device, options.quantization, options.adapters
     )
-    fitting = blocks_that_fit(free_memory(options.device), reserve, weights, cache)
+    left_free = reserve(options.device, cuda_graphs=options.cuda_graphs)
+    fitting = blocks_that_fit(free_memory(options.device), left_free, weights, cache)
     logger.info("counted blocks that fit into free memory", extra={"fitting": fitting, "model": depth})
     return min(fitting, depth)
 

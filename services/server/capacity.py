@@ -9,10 +9,12 @@ from services.common.errors import InvalidSetting, Unavailable
 
 _GIB = 1024**3
 _CGROUP = Path("/sys/fs/cgroup")
-CPU_RESERVE = 2 * _GIB
+_CPU_RESERVE = 2 * _GIB
 """Left free on a CPU: Python, torch and its threads' buffers, connection handlers."""
-GPU_RESERVE = _GIB
+_GPU_RESERVE = _GIB
 """Left free on a GPU: CUDA's context and the activations of a chunk of prefill."""
+_GRAPHS_RESERVE = _GIB
+"""Left free for CUDA graphs beside that; reckoned: some sixteen of them, and copies of 32 texts' keys and values."""
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -47,6 +49,13 @@ def free_memory(device: torch.device, cgroup: Path = _CGROUP) -> int:
         return available if limit == "max" else min(available, int(limit) - used)
     except (OSError, ValueError):
         return available
+
+
+def reserve(device: torch.device, *, cuda_graphs: bool) -> int:
+    """Return the bytes of the device that are left to what is neither weights nor attention cache."""
+    if device.type == "cuda":
+        return _GPU_RESERVE + (_GRAPHS_RESERVE if cuda_graphs else 0)
+    return _CPU_RESERVE
 
 
 def blocks_that_fit(free: int, reserve: int, block_bytes: int, cache_bytes_per_block: int) -> int:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from services.common.errors import InvalidSetting, Unavailable
-from services.server.capacity import blocks_that_fit, choose_device, free_memory
+from services.server.capacity import blocks_that_fit, choose_device, free_memory, reserve
 
 GIB = 1024**3
 
@@ -38,6 +38,14 @@ def test_no_memory_for_one_block(free: int, left: str) -> None:
         f"one block takes 2.00 GiB with its cache, and {left} GiB are free beside the reserve of 2 GiB — "
         "free memory, lower CALYX_ATTN_CACHE_TOKENS, or choose a smaller model"
     )
+
+
+def test_what_is_left_free_depends_on_what_runs_beside_the_blocks() -> None:
+    gpu = torch.device("cuda", 1)
+
+    assert reserve(torch.device("cpu"), cuda_graphs=False) == 2 * GIB
+    assert reserve(gpu, cuda_graphs=False) == GIB
+    assert reserve(gpu, cuda_graphs=True) == 2 * GIB
 
 
 def cgroup(folder: Path, limit: str | None, used: str | None) -> Path:
