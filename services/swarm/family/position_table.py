@@ -49,6 +49,9 @@ class KnownPositions:
         return [filled[kind] for kind in self._kind_of]
 
 
+_NONE = KnownPositions(0, [], [])
+
+
 class PositionTable:
     """Looks up what the model would compute; where more than positions decides, it is computed each time.
 
@@ -59,7 +62,7 @@ class PositionTable:
     def __init__(self, compute: Callable[[torch.Tensor], Arguments]) -> None:
         self._compute = compute
         self._by_position = True
-        self._known = KnownPositions(0, [], [])
+        self._known = _NONE
 
     def of(self, positions: torch.Tensor, end: int) -> Arguments:
         """Return the arguments of all layers for tokens at these positions [1, tokens], all before ``end``."""
@@ -82,7 +85,7 @@ class PositionTable:
         try:
             self._take(known, self._compute(torch.arange(known, device=device)[None]), expected, some[0])
         except _NotByPosition:
-            self._by_position, self._known = False, KnownPositions(0, [], [])
+            self._by_position, self._known = False, _NONE
 
     def _take(self, known: int, computed: Arguments, expected: Arguments, some: torch.Tensor) -> None:
         """Keep what was computed for all positions, if that is also what is expected at some of them."""

@@ -108,7 +108,8 @@ class _Tick:
     ) -> None:
         self._run, self._known, self._hidden, self._nobody, self._length = run, known, hidden, nobody, length
         self._places = torch.zeros(2, len(hidden), dtype=torch.int64, device=hidden.device)
-        self.replay: Replay = self.compute
+        self.replay: Replay
+        """Runs it once it is recorded."""
 
     def write(self, hidden: torch.Tensor, pieces: Sequence[Piece]) -> None:
         """Make these the tokens of the next tick."""
@@ -118,8 +119,23 @@ class _Tick:
         self._places.copy_(torch.tensor(filled))
         self._hidden[: len(pieces)] = hidden
 
-    def compute(self) -> torch.Tensor:
-        """Run the tick, which may be recorded meanwhile."""
+    def record(self, record: Record, tokens: int) -> None:
+        """Record the tick for these and all later tokens; errors are those of whoever records, too.
+
+        Args:
+            record: how it is recorded.
+            tokens: how many of the rows are somebody's.
+
+        Raises:
+            RuntimeError: a replay computes something else.
+        """
+        # Libraries prepare at first use what a recording must not hold
+        expected = self._compute()
+        self.replay = record(self._compute)
+        if not near(self.replay()[:tokens], expected[:tokens]):
+            raise RuntimeError("a replay computes something else")
+
+    def _compute(self) -> torch.Tensor:
         starts, positions = self._places
         batch = _SingleTokens(starts, positions, self._length, self._hidden.dtype)
         return self._run(self._hidden, batch, self._known.of(batch.positions))
@@ -161,7 +177,7 @@ class DecodeGraphs:
         if not self._works or any(piece.tokens > 1 for piece in pieces):
             return None
         rows = next((rows for rows in _ROWS if rows >= len(pieces)), None)
-        length = max(_SHORTEST, 1 << (max(piece.position for piece in pieces)).bit_length())
+        length = max(_SHORTEST, 1 << max(piece.position for piece in pieces).bit_length())
         if rows is None or length > self._longest:
             return None
         known = self._inputs.packed_before(length)
@@ -175,17 +191,10 @@ class DecodeGraphs:
         tick.write(hidden, pieces)
         try:
             if new:
-                self._record_and_try(tick, len(pieces))
+                tick.record(self._record, len(pieces))
             return tick.replay()[: len(pieces)].clone()
         except NONSENSE as error:
-            logger.warning("ticks run without CUDA graphs: %s", error)
+            logger.warning("ticks run without CUDA graphs: %r", error)
             self._works = False
             self._ticks.clear()
             return None
-
-    def _record_and_try(self, tick: _Tick, tokens: int) -> None:
-        # Libraries prepare at first use what a recording must not hold
-        expected = tick.compute()
-        tick.replay = self._record(tick.compute)
-        if not near(tick.replay()[:tokens], expected[:tokens]):
-            raise RuntimeError("a replay computes something else")

@@ -9,6 +9,7 @@ commonest kind run as ``fused.py`` has them, on a CPU and without an adapter.
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -63,7 +64,8 @@ class PackedSpan:
         self._fused = (
             [self._fuse(block) for block in blocks] if kernels.compute(keys) else [None] * len(blocks)
         )
-        self._graphs = None if record is None else DecodeGraphs(self._tick, inputs, keys, values, record)
+        tick = partial(self._run, blocks=range(len(blocks)))
+        self._graphs = None if record is None else DecodeGraphs(tick, inputs, keys, values, record)
 
     @torch.inference_mode()
     def run(
@@ -124,9 +126,6 @@ class PackedSpan:
             else:
                 hidden = self._run_as_it_is(block, hidden.to(dtype), given[block.index], cache)
         return hidden.to(dtype)
-
-    def _tick(self, hidden: torch.Tensor, batch: Batch, given: Arguments) -> torch.Tensor:
-        return self._run(hidden, batch, given, range(len(self._blocks)))
 
     def _run_as_it_is(
         self, block: DecoderBlock, hidden: torch.Tensor, given: dict[str, Any], cache: attention.PackedCache

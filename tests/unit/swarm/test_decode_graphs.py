@@ -190,10 +190,10 @@ def fails_when_repeated_often(tick: Replay) -> Replay:
 @pytest.mark.parametrize(
     ("fail", "said"),
     [
-        (out_of_memory, "CUDA out of memory"),
-        (something_else, "a replay computes something else"),
-        (fails_when_repeated, "CUDA error: an illegal instruction was encountered"),
-        (fails_when_repeated_often, "CUDA error: an illegal address was encountered"),
+        (out_of_memory, "OutOfMemoryError('CUDA out of memory')"),
+        (something_else, "RuntimeError('a replay computes something else')"),
+        (fails_when_repeated, "RuntimeError('CUDA error: an illegal instruction was encountered')"),
+        (fails_when_repeated_often, "RuntimeError('CUDA error: an illegal address was encountered')"),
     ],
 )
 def test_once_it_has_failed_all_ticks_run_without(
