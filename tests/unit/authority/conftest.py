@@ -1,5 +1,6 @@
 """The pieces that most tests of the authority start from."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,15 @@ import pytest
 from services.authority.authority import Authority, open_authority
 from services.common.settings import AuthoritySettings
 from tests.unit.authority.authority_fakes import Clock, FakeSigner, Pool
+
+
+@pytest.fixture(autouse=True)
+def _umask_of_before() -> Iterator[None]:
+    """The authority's command hides from other users whatever its process makes; here that is all tests' process."""
+    before = os.umask(0o022)
+    os.umask(before)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture
